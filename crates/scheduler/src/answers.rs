@@ -201,10 +201,13 @@ impl Scheduler {
             return;
         };
         let (attempt, view) = (attempt.clone(), view.spec.id.clone());
-        self.command(Command::Resolve {
-            attempt: attempt.id,
-            view,
-        });
+        self.call(
+            slot,
+            Command::Resolve {
+                attempt: attempt.id,
+                view,
+            },
+        );
         let ask = Ask::Asked { long_poll: false };
         self.set_state(slot, State::Unsure { attempt, ask });
     }
@@ -276,12 +279,15 @@ impl Scheduler {
             attempt.called_at = self.now;
             attempt.called_wait = wait;
             let attempt = attempt.id;
-            self.command(Command::Describe {
-                attempt,
-                view,
-                statement,
-                wait,
-            });
+            self.call(
+                slot,
+                Command::Describe {
+                    attempt,
+                    view,
+                    statement,
+                    wait,
+                },
+            );
         }
         self.set_state(slot, state);
     }
@@ -328,11 +334,14 @@ impl Scheduler {
         };
         let (attempt, statement) = (attempt.clone(), statement.clone());
         let view = view.spec.id.clone();
-        self.command(Command::Cancel {
-            attempt: attempt.id,
-            view,
-            statement: statement.clone(),
-        });
+        self.call(
+            slot,
+            Command::Cancel {
+                attempt: attempt.id,
+                view,
+                statement: statement.clone(),
+            },
+        );
         let state = State::Cancelling {
             attempt,
             statement,

@@ -125,11 +125,14 @@ impl Scheduler {
         }
         attempt.called_at = self.now;
         attempt.called_wait = wait;
-        self.command(Command::Submit {
-            attempt: attempt.id,
-            view: id,
-            wait,
-        });
+        self.call(
+            slot,
+            Command::Submit {
+                attempt: attempt.id,
+                view: id,
+                wait,
+            },
+        );
         let long_poll = wait > Span::ZERO;
         self.set_state(slot, State::Submitting { attempt, long_poll });
     }

@@ -153,6 +153,14 @@ impl Scheduler {
         self.outputs.push_back(Output::Command(command));
     }
 
+    /// A call for one view, counted as its cost.
+    pub(crate) fn call(&mut self, slot: usize, command: Command) {
+        if let Some(view) = self.view_mut(slot) {
+            view.calls += 1;
+        }
+        self.command(command);
+    }
+
     pub(crate) fn notice(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
     }

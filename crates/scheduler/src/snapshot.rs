@@ -50,6 +50,8 @@ pub struct ViewSnapshot {
     /// The (1 − ε) quantile of recent peak lags: the target it could hold.
     pub reachable_target_lag: Option<Span>,
     pub refreshes: u64,
+    /// Data API calls that were made for it.
+    pub calls: u64,
     pub cycles_in_target: u64,
     pub cycles_missed: u64,
 }
@@ -258,6 +260,7 @@ impl Scheduler {
             infeasible: view.feasibility.infeasible,
             reachable_target_lag: view.feasibility.reachable(view.spec.miss_rate),
             refreshes: view.refreshes,
+            calls: view.calls,
             cycles_in_target: view.cycles_in_target,
             cycles_missed: view.cycles_missed,
         }

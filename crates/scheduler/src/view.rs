@@ -42,6 +42,8 @@ pub(crate) struct View {
     /// The open cycle has seen a pause or a closed schedule and does not count.
     pub(crate) cycle_void: bool,
     pub(crate) refreshes: u64,
+    /// Calls to the API that were made for it.
+    pub(crate) calls: u64,
     pub(crate) cycles_in_target: u64,
     pub(crate) cycles_missed: u64,
     pub(crate) wish: Wish,
@@ -296,6 +298,7 @@ impl View {
             feasibility: Feasibility::default(),
             cycle_void: false,
             refreshes: 0,
+            calls: 0,
             cycles_in_target: 0,
             cycles_missed: 0,
             wish: Wish::default(),
