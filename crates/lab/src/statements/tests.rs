@@ -324,7 +324,7 @@ fn statements_that_redshift_would_refuse_fail_with_its_words() {
         "views belong to a database"
     );
     let (status, _) = failure(refresh("sales.c"), |s| {
-        s.db_user = Some("mv_owner".to_owned())
+        s.db_user = Some("mv_owner".to_owned());
     });
     assert_eq!(status, Status::Finished);
 }

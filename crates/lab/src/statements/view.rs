@@ -106,7 +106,8 @@ pub(super) fn service_time(
     bytes: u64,
 ) -> Duration {
     let mut dice = Dice::new(seed, &format!("service/{view}/{attempt}"));
-    let megabytes = u32::try_from(bytes / 1_000).map_or(f64::from(u32::MAX), f64::from) / 1_000.0;
+    let megabytes =
+        u32::try_from(bytes / 1_000).map_or_else(|_| f64::from(u32::MAX), f64::from) / 1_000.0;
     let plain = service.fixed.get() + service.per_mb.get().mul_f64(megabytes);
     let noise = (service.sigma.get() * dice.normal()).exp();
     let straggling = service

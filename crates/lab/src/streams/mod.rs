@@ -62,7 +62,7 @@ impl Shard {
         self.sequence(self.records.partition_point(|record| record.at <= moment))
     }
 
-    /// TRIM_HORIZON: the first record that retention has not taken at `now`.
+    /// `TRIM_HORIZON`: the first record that retention has not taken at `now`.
     pub(crate) fn horizon(&self, now: Moment, retention: Duration) -> u64 {
         self.sequence(
             self.records
@@ -126,7 +126,7 @@ impl Log {
     }
 
     /// What a reader at `positions` (one per shard, missing ones at 0) reads when it reads
-    /// up to `now`: from its position, or from TRIM_HORIZON where retention has passed it.
+    /// up to `now`: from its position, or from `TRIM_HORIZON` where retention has passed it.
     pub(crate) fn unread(&self, positions: &[u64], now: Moment) -> Vec<Stretch> {
         let starts = positions.iter().copied().chain(std::iter::repeat(0));
         self.shards

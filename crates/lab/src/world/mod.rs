@@ -158,11 +158,11 @@ impl World {
     pub fn from_toml(text: &str, path_for_errors: &str) -> Result<Self, WorldError> {
         let world: Self = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            mistake(text, path_for_errors, at, error.message().to_owned())
+            mistake(text, path_for_errors, at, error.message())
         })?;
         world
             .check()
-            .map_err(|(at, message)| mistake(text, path_for_errors, at, message))?;
+            .map_err(|(at, message)| mistake(text, path_for_errors, at, &message))?;
         Ok(world)
     }
 
@@ -274,7 +274,7 @@ fn unique<'a>(
     Ok(())
 }
 
-fn mistake(text: &str, path: &str, offset: usize, message: String) -> WorldError {
+fn mistake(text: &str, path: &str, offset: usize, message: &str) -> WorldError {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
