@@ -18,6 +18,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
+WORLDS = HERE / "worlds"
 EXAMPLE = ROOT / "target" / "debug" / "examples" / "serve"
 
 
@@ -75,19 +76,16 @@ def command(world):
 
 @pytest.fixture
 def lab(tmp_path):
-    """A factory: `lab()` is the built-in world, `lab("name")` a file of `worlds/`, and
-    `lab("... TOML ...")` a world of its own."""
+    """A factory: `lab()` is the built-in world, `lab(path)` a file, `lab("TOML")` a text."""
     children = []
 
     def start(world=None):
-        path = None
-        if world is not None and "\n" in world:
+        if isinstance(world, str):
             path = tmp_path / f"world-{len(children)}.toml"
             path.write_text(world)
-        elif world is not None:
-            path = HERE / "worlds" / f"{world}.toml"
+            world = path
         child = subprocess.Popen(
-            command(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command(world), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         children.append(child)
         line = child.stdout.readline().strip()

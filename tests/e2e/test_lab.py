@@ -12,7 +12,9 @@ import time
 import botocore.exceptions
 import pytest
 
-from lab_fixture import lab  # noqa: F401 (a fixture)
+from lab_fixture import WORLDS, lab  # noqa: F401 (a fixture)
+
+SURFACE = WORLDS / "surface.toml"
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -64,7 +66,7 @@ def refused(call, *arguments, **more):
 
 
 def test_a_refresh_is_submitted_described_and_finished(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     submitted = refresh(client, "quick", StatementName="td/x/1")
     assert submitted["WorkgroupName"] == "lab" and submitted["Database"] == "dev"
     assert "Status" not in submitted, "only a long poll tells the status"
@@ -80,7 +82,7 @@ def test_a_refresh_is_submitted_described_and_finished(lab):
 
 
 def test_statuses_move_in_the_documented_order(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     id = refresh(client, "on_cluster", WorkgroupName=None, ClusterIdentifier="dwh", DbUser="mv_owner")["Id"]
     seen = []
     while not seen or seen[-1] not in ("FINISHED", "FAILED", "ABORTED"):
@@ -95,7 +97,7 @@ def test_statuses_move_in_the_documented_order(lab):
 
 
 def test_comments_quotes_and_suffixes_are_accepted(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     sqls = [
         "/* tidekeeper view=quick attempt=1 */ REFRESH MATERIALIZED VIEW public.quick",
         "-- why\nREFRESH MATERIALIZED VIEW \"public\".\"quick\" RESTRICT;",
@@ -108,7 +110,7 @@ def test_comments_quotes_and_suffixes_are_accepted(lab):
 
 
 def test_a_batch_in_auto_commit_goes_on_after_a_failure(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     batch = client.batch_execute_statement(
         Sqls=["SET statement_timeout TO 60000", "REFRESH MATERIALIZED VIEW gone", "REFRESH MATERIALIZED VIEW quick"],
@@ -127,7 +129,7 @@ def test_a_batch_in_auto_commit_goes_on_after_a_failure(lab):
 
 
 def test_a_batch_is_a_transaction_unless_told(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     sqls = ["REFRESH MATERIALIZED VIEW quick", "REFRESH MATERIALIZED VIEW gone", "SET a TO 1"]
     batch = client.batch_execute_statement(Sqls=sqls, WorkgroupName="lab", Database="dev")
@@ -138,7 +140,7 @@ def test_a_batch_is_a_transaction_unless_told(lab):
 
 
 def test_a_sub_statement_can_be_waited_for_alone(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     sqls = ["REFRESH MATERIALIZED VIEW quick", "REFRESH MATERIALIZED VIEW stuck"]
     id = client.batch_execute_statement(
         Sqls=sqls, ExecutionMode="AUTO_COMMIT", WorkgroupName="lab", Database="dev"
@@ -150,7 +152,7 @@ def test_a_sub_statement_can_be_waited_for_alone(lab):
 
 
 def test_statements_are_listed_by_prefix_status_session_and_in_pages(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client, other = server.client(), server.client("AKIDOTHER")
     for n in range(5):
         refresh(client, "quick", StatementName=f"td/a/{n}", WaitTimeSeconds=10)
@@ -183,7 +185,7 @@ def test_statements_are_listed_by_prefix_status_session_and_in_pages(lab):
 
 
 def test_a_running_statement_is_cancelled(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     id = refresh(client, "stuck", WaitTimeSeconds=1)["Id"]
     assert client.cancel_statement(Id=id)["Status"] is True
     described = ended(client, id)
@@ -196,7 +198,7 @@ def test_a_running_statement_is_cancelled(lab):
 
 
 def test_a_cancel_is_declined_before_the_start_and_can_be_slow_or_in_vain(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     cluster = {"WorkgroupName": None, "ClusterIdentifier": "dwh", "DbUser": "mv_owner"}
     id = refresh(client, "on_cluster", **cluster)["Id"]
     code, message, _ = refused(client.cancel_statement, Id=id)
@@ -211,7 +213,7 @@ def test_a_cancel_is_declined_before_the_start_and_can_be_slow_or_in_vain(lab):
 
 
 def test_a_refresh_has_no_result(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     id = refresh(client, "quick")["Id"]
     code, message, http = refused(client.get_statement_result, Id=id, WaitTimeSeconds=10)
     assert (code, http) == ("ResourceNotFoundException", 404)
@@ -244,13 +246,13 @@ def test_a_refresh_has_no_result(lab):
     ],
 )
 def test_a_submit_that_is_not_valid_is_refused(lab, change, expected):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     code, message, http = refused(refresh, client, "quick", **change)
     assert (code, http) == ("ValidationException", 400) and expected in message
 
 
 def test_a_batch_that_is_not_valid_is_refused(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     where = {"WorkgroupName": "lab", "Database": "dev"}
     for change, expected in [
         ({"Sqls": []}, "'sqls'"),
@@ -262,7 +264,7 @@ def test_a_batch_that_is_not_valid_is_refused(lab):
 
 
 def test_ids_that_are_unknown_or_no_ids_are_refused(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     for call in (client.describe_statement, client.cancel_statement, client.get_statement_result):
         assert refused(call, Id=UNKNOWN) == ("ResourceNotFoundException", "Query does not exist.", 404)
         code, message, http = refused(call, Id="nonsense")
@@ -272,14 +274,14 @@ def test_ids_that_are_unknown_or_no_ids_are_refused(lab):
 
 
 def test_lists_that_are_not_valid_are_refused(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     for change in [{"Status": "DONE"}, {"MaxResults": 101}, {"Database": "dev"}]:
         time.sleep(0.4)
         assert refused(client.list_statements, **change)[0] == "ValidationException"
 
 
 def test_the_wire_refuses_what_it_cannot_read(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     for target, body, content_type, kind, http in [
         ("RedshiftData.ListSessions", {}, "application/x-amz-json-1.1", "UnknownOperationException", 404),
         ("Kinesis.PutRecord", {}, "application/x-amz-json-1.1", "UnknownOperationException", 404),
@@ -305,14 +307,14 @@ def test_the_wire_refuses_what_it_cannot_read(lab):
     ],
 )
 def test_a_statement_that_redshift_would_refuse_fails_with_its_words(lab, sql, database, expected):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     answer = client.execute_statement(Sql=sql, WorkgroupName="lab", Database=database, WaitTimeSeconds=10)
     assert answer["Status"] == "FAILED"
     assert client.describe_statement(Id=answer["Id"])["Error"] == expected
 
 
 def test_sql_beyond_this_floor_fails_as_a_missing_feature(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     answer = client.execute_statement(Sql="SELECT 1", WorkgroupName="lab", Database="dev", WaitTimeSeconds=10)
     assert "feature not supported" in client.describe_statement(Id=answer["Id"])["Error"]
 
@@ -327,7 +329,7 @@ def took(call):
 
 
 def test_a_long_poll_ends_with_the_statement_or_with_its_time(lab):
-    client = lab("surface").client()
+    client = lab(SURFACE).client()
     early = took(lambda: refresh(client, "slow", WaitTimeSeconds=30))
     assert 1.4 < early < 10, "it returns when the statement has ended, long before 30 s"
     stuck = refresh(client, "stuck")["Id"]
@@ -362,7 +364,7 @@ def test_waiters_beyond_the_limit_are_refused(lab):
 
 
 def test_a_client_token_returns_its_statement(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     first = refresh(client, "quick", ClientToken="Token-1")
     again = refresh(client, "quick", ClientToken="Token-1", WaitTimeSeconds=10)
@@ -375,7 +377,7 @@ def test_a_client_token_returns_its_statement(lab):
 
 
 def test_statements_beyond_the_slots_wait(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     cluster = {"WorkgroupName": None, "ClusterIdentifier": "dwh", "DbUser": "mv_owner"}
     # Each holds a slot while it queues for the view's lock.
@@ -389,7 +391,7 @@ def test_statements_beyond_the_slots_wait(lab):
 
 
 def test_two_refreshes_of_one_view_overlap_in_the_history_and_read_everything_once(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     ids = [refresh(client, "slow")["Id"] for _ in range(2)]
     for id in ids:
@@ -414,7 +416,7 @@ def test_active_statements_beyond_the_limit_are_refused(lab):
 
 
 def test_requests_beyond_the_quota_are_throttled_and_counted(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     codes = []
     for _ in range(8):
@@ -503,7 +505,7 @@ def test_the_built_in_world_has_its_views_and_records(lab):
 
 
 def test_the_history_can_be_asked_for_what_is_new(lab):
-    server = lab("surface")
+    server = lab(SURFACE)
     client = server.client()
     refresh(client, "quick", WaitTimeSeconds=10)
     since = server.history()["statements"][0]["finished_s"] + 0.01

@@ -64,7 +64,12 @@ fn the_demo_world_shows_every_pattern_and_one_slow_view() {
 #[test]
 fn a_small_world_is_completed_with_defaults() {
     let world = World::from_toml(GOOD, "w.toml").unwrap();
-    assert_eq!(world.endpoint.quota(Operation::ExecuteStatement), 30);
+    let quotas = Operation::ALL.map(|operation| world.endpoint.quota(operation));
+    assert_eq!(
+        quotas,
+        [30, 20, 100, 20, 3, 3],
+        "execute, batch, describe, result, cancel, list"
+    );
     assert_eq!(world.endpoint.active_statements(), 500);
     assert_eq!(
         world.streams.first().unwrap().retention(),
@@ -241,4 +246,15 @@ fn view_faults_hold_for_their_first_attempts_and_inside_their_window() {
     };
     assert!(holds(1, 10) && holds(2, 19));
     assert!(!holds(3, 10) && !holds(1, 9) && !holds(1, 20));
+}
+
+#[test]
+fn the_example_of_the_documentation_is_a_world() {
+    let page = include_str!("../../../../docs/lab.md");
+    let (_, example) = page.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let rest = "[[warehouses]]\nname = \"lab\"\nkind = \"workgroup\"\ndatabases = [\"dev\"]\n\
+                [[streams]]\nname = \"clicks\"\n";
+    let world = World::from_toml(&format!("{example}\n{rest}"), "lab.md").unwrap();
+    assert_eq!((world.faults.len(), world.views.len()), (1, 1));
 }
