@@ -6,6 +6,8 @@
 pub(crate) mod engine;
 mod run;
 #[cfg(test)]
+mod stress;
+#[cfg(test)]
 mod tests;
 mod view;
 
