@@ -15,7 +15,7 @@ use crate::time::{Span, Timestamp};
 use crate::view::{Attempt, Due, Leaving, NeverWhy, State, Trouble, View};
 use crate::warehouse::{Access, Budget, Warehouse};
 
-const SCAN_RETRY: Span = Span::from_secs(5);
+const SCAN_RETRY: Span = Span::from_secs(1);
 const SCAN_RETRY_MAX: Span = Span::from_secs(60);
 
 impl Scheduler {
