@@ -1,1 +1,8 @@
-//! stub
+//! The daemon and its command line: everything that touches the world.
+
+pub mod cli {
+    pub mod healthcheck;
+}
+pub mod logging;
+pub mod notices;
+pub mod shutdown;
