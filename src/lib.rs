@@ -4,5 +4,6 @@ pub mod cli {
     pub mod healthcheck;
 }
 pub mod logging;
+pub mod metrics;
 pub mod notices;
 pub mod shutdown;
