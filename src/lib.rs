@@ -3,6 +3,7 @@
 pub mod cli {
     pub mod healthcheck;
 }
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod notices;
