@@ -1,3 +1,15 @@
-//! Tidekeeper keeps Amazon Redshift streaming materialized views inside their freshness target.
+//! Tidekeeper keeps Amazon Redshift streaming materialized views inside their freshness
+//! target. This crate is the daemon and its command line: everything that touches the world.
+
+pub mod calendar;
 pub mod clock;
+pub mod config;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod notices;
 pub mod run_loop;
+pub mod shutdown;
+pub mod cli {
+    pub mod healthcheck;
+}
