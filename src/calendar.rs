@@ -58,14 +58,21 @@ impl Window {
     /// # Errors
     /// What to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("`{text}` is no window; write days and hours, like \"mon-fri 07:00-19:00\"")
-        };
-        let (days, hours) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
+        let wrong =
+            || format!("`{text}` is no window; write days and hours, like \"mon-fri 07:00-19:00\"");
+        let (days, hours) = text
+            .trim()
+            .split_once(char::is_whitespace)
+            .ok_or_else(wrong)?;
         let (from, until) = hours.trim().split_once('-').ok_or_else(wrong)?;
-        let (from, until) = (minute(from).ok_or_else(wrong)?, minute(until).ok_or_else(wrong)?);
+        let (from, until) = (
+            minute(from).ok_or_else(wrong)?,
+            minute(until).ok_or_else(wrong)?,
+        );
         if from == until {
-            return Err(format!("`{text}` opens and closes at once; write 00:00-24:00 for the whole day"));
+            return Err(format!(
+                "`{text}` opens and closes at once; write 00:00-24:00 for the whole day"
+            ));
         }
         let length = (until + MINUTES_A_DAY - from) % MINUTES_A_DAY;
         let length = if length == 0 { MINUTES_A_DAY } else { length };
@@ -133,8 +140,9 @@ impl Schedule {
     /// # Errors
     /// When there is none of that name.
     pub fn parse_zone(name: &str) -> Result<TimeZone, String> {
-        TimeZone::get(name)
-            .map_err(|_| format!("`{name}` is no time zone; write an IANA name like \"Europe/Paris\" or \"UTC\""))
+        TimeZone::get(name).map_err(|_| {
+            format!("`{name}` is no time zone; write an IANA name like \"Europe/Paris\" or \"UTC\"")
+        })
     }
 
     #[must_use]
@@ -169,7 +177,10 @@ impl Schedule {
     fn edges(&self, date: Date) -> impl Iterator<Item = Timestamp> {
         let offset = date.weekday().to_monday_zero_offset();
         let day = u32::try_from(offset).unwrap_or(0) * MINUTES_A_DAY;
-        let minutes = self.open.iter().flat_map(|(start, end)| [*start, *end % MINUTES_A_WEEK]);
+        let minutes = self
+            .open
+            .iter()
+            .flat_map(|(start, end)| [*start, *end % MINUTES_A_WEEK]);
         minutes
             .filter(move |minute| (day..day + MINUTES_A_DAY).contains(minute))
             .filter_map(move |minute| {
@@ -237,7 +248,9 @@ impl CronEdges {
             patterns: BTreeSet::new(),
             ticks,
         };
-        edges.add("0 0 * * * *", &CalendarTick::Housekeeping).await?;
+        edges
+            .add("0 0 * * * *", &CalendarTick::Housekeeping)
+            .await?;
         edges.scheduler.start().await?;
         Ok(edges)
     }
@@ -303,7 +316,9 @@ mod tests {
     fn at_phase(schedule: &Schedule, now: &str) -> String {
         let phase = phase(schedule, at(now));
         let word = if phase.open { "open" } else { "closed" };
-        let until = phase.until.map_or("for good".to_owned(), |until| until.to_string());
+        let until = phase
+            .until
+            .map_or_else(|| "for good".to_owned(), |until| until.to_string());
         format!("{word} {until}")
     }
 
@@ -311,21 +326,42 @@ mod tests {
     fn office_hours_follow_the_zone_through_summer_time() {
         let office = schedule("Europe/Paris", &["mon-fri 07:00-19:00"]);
         // Friday 27 March 2026 is winter, Monday 30 March summer.
-        assert_eq!(at_phase(&office, "2026-03-27T12:00:00Z"), "open 2026-03-27T18:00:00Z");
-        assert_eq!(at_phase(&office, "2026-03-27T18:00:00Z"), "closed 2026-03-30T05:00:00Z");
+        assert_eq!(
+            at_phase(&office, "2026-03-27T12:00:00Z"),
+            "open 2026-03-27T18:00:00Z"
+        );
+        assert_eq!(
+            at_phase(&office, "2026-03-27T18:00:00Z"),
+            "closed 2026-03-30T05:00:00Z"
+        );
         // Friday 23 October is summer, Monday 26 October winter.
-        assert_eq!(at_phase(&office, "2026-10-23T17:00:00Z"), "closed 2026-10-26T06:00:00Z");
+        assert_eq!(
+            at_phase(&office, "2026-10-23T17:00:00Z"),
+            "closed 2026-10-26T06:00:00Z"
+        );
         let new_york = schedule("America/New_York", &["daily 01:00-04:00"]);
         // 02:30 does not exist on 8 March 2026: the window is an hour shorter.
-        assert_eq!(at_phase(&new_york, "2026-03-08T06:00:00Z"), "open 2026-03-08T08:00:00Z");
+        assert_eq!(
+            at_phase(&new_york, "2026-03-08T06:00:00Z"),
+            "open 2026-03-08T08:00:00Z"
+        );
     }
 
     #[test]
     fn a_night_belongs_to_the_day_it_begins_on() {
         let night = schedule("UTC", &["fri 22:00-02:00", "sun 23:00-01:00"]);
-        assert_eq!(at_phase(&night, "2026-11-27T23:00:00Z"), "open 2026-11-28T02:00:00Z");
-        assert_eq!(at_phase(&night, "2026-11-29T23:30:00Z"), "open 2026-11-30T01:00:00Z");
-        assert_eq!(at_phase(&night, "2026-11-26T23:30:00Z"), "closed 2026-11-27T22:00:00Z");
+        assert_eq!(
+            at_phase(&night, "2026-11-27T23:00:00Z"),
+            "open 2026-11-28T02:00:00Z"
+        );
+        assert_eq!(
+            at_phase(&night, "2026-11-29T23:30:00Z"),
+            "open 2026-11-30T01:00:00Z"
+        );
+        assert_eq!(
+            at_phase(&night, "2026-11-26T23:30:00Z"),
+            "closed 2026-11-27T22:00:00Z"
+        );
     }
 
     #[test]
@@ -333,7 +369,10 @@ mod tests {
         let always = schedule("UTC", &["mon-sun 00:00-24:00"]);
         assert_eq!(at_phase(&always, "2026-11-23T00:00:00Z"), "open for good");
         assert_eq!(always.longest_closed(), Duration::ZERO);
-        assert_eq!(at_phase(&schedule("UTC", &[]), "2026-11-23T00:00:00Z"), "closed for good");
+        assert_eq!(
+            at_phase(&schedule("UTC", &[]), "2026-11-23T00:00:00Z"),
+            "closed for good"
+        );
     }
 
     #[test]
@@ -341,12 +380,22 @@ mod tests {
         let office = schedule("UTC", &["mon-fri 07:00-19:00"]);
         assert_eq!(office.longest_closed(), Duration::from_secs(60 * 3600));
         let weekend = schedule("UTC", &["sat-mon 10:00-12:00"]);
-        assert_eq!(weekend.longest_closed(), Duration::from_secs((4 * 24 + 22) * 3600));
+        assert_eq!(
+            weekend.longest_closed(),
+            Duration::from_secs((4 * 24 + 22) * 3600)
+        );
     }
 
     #[test]
     fn windows_that_make_no_sense_are_refused() {
-        for text in ["", "mon", "mon 7-19", "mon 07:00-25:00", "mond 07:00-19:00", "mon 07:00-07:00"] {
+        for text in [
+            "",
+            "mon",
+            "mon 7-19",
+            "mon 07:00-25:00",
+            "mond 07:00-19:00",
+            "mon 07:00-07:00",
+        ] {
             assert!(Window::parse(text).is_err(), "{text}");
         }
     }
@@ -355,7 +404,10 @@ mod tests {
     async fn pinned_times_are_replaced_whole() {
         let (sender, mut ticks) = mpsc::channel(4);
         let mut edges = CronEdges::start(sender).await.unwrap();
-        edges.replace(["0 2 * * *".to_owned(), "30 4 * * 1".to_owned()]).await.unwrap();
+        edges
+            .replace(["0 2 * * *".to_owned(), "30 4 * * 1".to_owned()])
+            .await
+            .unwrap();
         assert_eq!(edges.jobs.len(), 2);
         edges.replace(["0 3 * * *".to_owned()]).await.unwrap();
         assert_eq!(edges.jobs.len(), 1);

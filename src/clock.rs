@@ -19,7 +19,10 @@ pub struct Clock {
 impl Clock {
     /// Anchors a clock to this moment.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the room that owns the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that owns the clock"
+    )]
     pub fn start() -> Self {
         Self {
             anchor_at: wall(),
@@ -29,7 +32,10 @@ impl Clock {
 
     /// A clock that says `at` now; tests use it with tokio's paused time.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the room that owns the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that owns the clock"
+    )]
     pub fn anchored_to(at: Timestamp) -> Self {
         Self {
             anchor_at: at,
@@ -38,7 +44,10 @@ impl Clock {
     }
 
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the room that owns the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that owns the clock"
+    )]
     pub fn now(&self) -> Timestamp {
         self.anchor_at + span(Instant::now() - self.anchor)
     }
@@ -52,7 +61,10 @@ impl Clock {
 
 /// What the host's clock says.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the room that owns the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the room that owns the clock"
+)]
 pub fn wall() -> Timestamp {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp::from_micros(0) + span(since_epoch.unwrap_or_default())
@@ -80,6 +92,9 @@ mod tests {
         let clock = Clock::anchored_to(at);
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(clock.now(), at + Span::from_secs(5));
-        assert_eq!(clock.instant(clock.now()), clock.instant(at) + Duration::from_secs(5));
+        assert_eq!(
+            clock.instant(clock.now()),
+            clock.instant(at) + Duration::from_secs(5)
+        );
     }
 }

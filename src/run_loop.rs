@@ -39,8 +39,8 @@ pub trait Execute: Send + Sync + 'static {
 pub trait Report {
     /// Something happened.
     fn notice(&mut self, at: Timestamp, notice: &Notice);
-    /// The loop is alive at this moment.
-    fn heartbeat(&mut self, at: Timestamp);
+    /// The loop is alive, and this is how everything stands.
+    fn state(&mut self, at: Timestamp, snapshot: &Arc<Snapshot>);
     /// These invariants do not hold.
     fn broken(&mut self, invariants: &[String]);
 }
@@ -127,8 +127,8 @@ impl<E: Execute, R: Report> RunLoop<E, R> {
     }
 
     fn publish(&mut self) {
-        self.report.heartbeat(self.clock.now());
         let snapshot = Arc::new(self.scheduler.snapshot());
+        self.report.state(self.clock.now(), &snapshot);
         self.snapshots.send_replace(snapshot);
     }
 }

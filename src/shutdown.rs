@@ -19,6 +19,14 @@ pub enum Signal {
     Reload,
 }
 
+/// Resolves with the first signal that asks for an end; never where signals cannot be had.
+pub async fn terminated() {
+    let Ok(mut signals) = Signals::listen() else {
+        return std::future::pending().await;
+    };
+    while signals.next().await == Signal::Reload {}
+}
+
 /// The signals of this process from the moment [`Signals::listen`] returned.
 #[derive(Debug)]
 pub struct Signals {

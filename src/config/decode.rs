@@ -63,7 +63,11 @@ impl<'a> Table<'a> {
         self.take(key)?.table(key, problems)
     }
 
-    pub(super) fn text(&mut self, key: &'static str, problems: &mut Problems) -> Option<At<String>> {
+    pub(super) fn text(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<At<String>> {
         self.take(key)?.text(key, problems)
     }
 
@@ -89,7 +93,11 @@ impl<'a> Table<'a> {
         self.take(key)?.number(key, problems)
     }
 
-    pub(super) fn boolean(&mut self, key: &'static str, problems: &mut Problems) -> Option<At<bool>> {
+    pub(super) fn boolean(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<At<bool>> {
         let value = self.take(key)?;
         match value.value.as_bool() {
             Some(bool) => Some(value.at(bool)),
@@ -109,7 +117,9 @@ impl<'a> Table<'a> {
             return Some(value.at(vec![text]));
         }
         let items = value.list(key, problems)?;
-        let texts = items.into_iter().filter_map(|item| item.text(key, problems));
+        let texts = items
+            .into_iter()
+            .filter_map(|item| item.text(key, problems));
         Some(value.at(texts.collect()))
     }
 
@@ -183,7 +193,10 @@ impl<'a> Value<'a> {
     pub(super) fn text(&self, key: &str, problems: &mut Problems) -> Option<At<String>> {
         match self.value.as_str() {
             Some("") => {
-                problems.add(self.place, format!("`{key}` is empty; leave it out or give it a value"));
+                problems.add(
+                    self.place,
+                    format!("`{key}` is empty; leave it out or give it a value"),
+                );
                 None
             }
             Some(text) => Some(self.at(text.to_owned())),
@@ -225,7 +238,10 @@ impl<'a> Value<'a> {
 
     fn refuse<T>(&self, key: &str, wanted: &str, problems: &mut Problems) -> Option<T> {
         let found = self.value.type_str();
-        problems.add(self.place, format!("`{key}` is {} {found}; write {wanted}", article(found)));
+        problems.add(
+            self.place,
+            format!("`{key}` is {} {found}; write {wanted}", article(found)),
+        );
         None
     }
 }

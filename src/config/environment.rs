@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::file::{DaemonKeys, ViewKeys};
+use super::file::DaemonKeys;
 use super::problem::{At, Place, Problems, hint};
 use super::types::{Mode, Priority};
 use super::values::{parse_address, parse_duration};
+use super::view_keys::ViewKeys;
 
 /// The process's environment.
 pub type Environment = BTreeMap<String, String>;
@@ -136,7 +137,8 @@ impl Reader<'_> {
 }
 
 fn parse_bool(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| format!("`{text}` is neither true nor false"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is neither true nor false"))
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

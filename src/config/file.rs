@@ -11,11 +11,9 @@ use toml::de::DeTable;
 
 use super::decode::{Table, Value};
 use super::problem::{At, Place, Problems};
-use super::types::{Auth, Billing, Mode, Priority, Role, Session, Stream, StreamSource, Target};
-use super::values::{
-    check_cluster, check_label, check_workgroup, parse_address, parse_arn, parse_cron,
-    parse_endpoint,
-};
+use super::types::{Auth, Billing, Role, Stream, StreamSource, Target};
+use super::values::{check_cluster, check_workgroup, parse_address, parse_arn, parse_endpoint};
+use super::view_keys::{ViewKeys, view_keys};
 use crate::calendar::{Closed, Schedule, Window};
 
 /// A named part of a file, and whether it can be used.
@@ -79,49 +77,6 @@ pub(super) struct ViewEntry {
     pub(super) keys: ViewKeys,
 }
 
-/// Keys that a view has or inherits.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ViewKeys {
-    pub(super) warehouse: Option<At<String>>,
-    pub(super) database: Option<At<String>>,
-    pub(super) schema: Option<At<String>>,
-    pub(super) stream: Option<At<String>>,
-    pub(super) target_lag: Option<At<Duration>>,
-    pub(super) miss_rate: Option<At<f64>>,
-    pub(super) min_interval: Option<At<Duration>>,
-    pub(super) max_interval: Option<At<Duration>>,
-    pub(super) priority: Option<At<Priority>>,
-    pub(super) schedule: Option<At<String>>,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) after: Option<Vec<At<String>>>,
-    pub(super) refresh_at: Option<Vec<String>>,
-    pub(super) mode: Option<At<Mode>>,
-    pub(super) auth: Option<At<Auth>>,
-    pub(super) session: Option<Session>,
-    pub(super) statement_timeout: Option<At<Duration>>,
-}
-
-impl ViewKeys {
-    /// Fills what is missing from a weaker layer; labels are merged name by name.
-    pub(super) fn inherit(&mut self, weaker: &Self) {
-        macro_rules! fill {
-            ($($key:ident),*) => {
-                $(if self.$key.is_none() { self.$key.clone_from(&weaker.$key); })*
-            };
-        }
-        fill!(
-            warehouse, database, schema, stream, target_lag, miss_rate, min_interval,
-            max_interval, priority, schedule, after, refresh_at, mode, auth, session,
-            statement_timeout
-        );
-        for (name, value) in &weaker.labels {
-            if !self.labels.contains_key(name) {
-                self.labels.insert(name.clone(), value.clone());
-            }
-        }
-    }
-}
-
 /// Reads one file into the sections read so far. Only the main file has `[daemon]` and
 /// `[defaults]`.
 pub(super) fn read(
@@ -151,11 +106,26 @@ pub(super) fn read(
         let include = top.texts("include", problems);
         into.include = include.map_or_else(Vec::new, |include| include.value);
     }
-    read_named(&mut top, "warehouses", &mut into.warehouses, warehouse, problems);
+    read_named(
+        &mut top,
+        "warehouses",
+        &mut into.warehouses,
+        warehouse,
+        problems,
+    );
     read_named(&mut top, "streams", &mut into.streams, stream, problems);
-    read_named(&mut top, "schedules", &mut into.schedules, schedule, problems);
+    read_named(
+        &mut top,
+        "schedules",
+        &mut into.schedules,
+        schedule,
+        problems,
+    );
     read_named(&mut top, "groups", &mut into.groups, group, problems);
-    if let Some(views) = top.take("views").and_then(|views| views.list("views", problems)) {
+    if let Some(views) = top
+        .take("views")
+        .and_then(|views| views.list("views", problems))
+    {
         let entries = views.iter().map(|view| entry(*view, problems));
         into.views.extend(entries.collect::<Vec<_>>());
     }
@@ -193,11 +163,13 @@ fn read_named<'a, T>(
         let Some(table) = value.table(&label, problems) else {
             continue;
         };
-        let read = part(name.place, problems, |problems| read(table, &label, problems));
-        if into.contains_key(&name.value) {
-            problems.add(name.place, format!("[{label}] is defined twice; keep one"));
+        let read = part(name.place, problems, |problems| {
+            read(table, &label, problems)
+        });
+        if let std::collections::btree_map::Entry::Vacant(e) = into.entry(name.value) {
+            e.insert(read);
         } else {
-            into.insert(name.value, read);
+            problems.add(name.place, format!("[{label}] is defined twice; keep one"));
         }
     }
 }
@@ -251,7 +223,11 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
 }
 
 /// Serverless knows no `DbUser`: the Data API maps the role instead.
-pub(super) fn check_auth(auth: &At<Auth>, target: Option<&Target>, problems: &mut Problems) -> bool {
+pub(super) fn check_auth(
+    auth: &At<Auth>,
+    target: Option<&Target>,
+    problems: &mut Problems,
+) -> bool {
     let refused = matches!(
         (&auth.value, target),
         (Auth::DbUser(_), Some(Target::Workgroup(_)))
@@ -272,9 +248,10 @@ fn target(
     label: &str,
     problems: &mut Problems,
 ) -> Option<Target> {
-    let check = |text: At<String>, key: &str, check: fn(&str) -> Result<(), String>, p: &mut Problems| {
-        text.parse(key, |name| check(name).map(|()| name.to_owned()), p)
-    };
+    let check =
+        |text: At<String>, key: &str, check: fn(&str) -> Result<(), String>, p: &mut Problems| {
+            text.parse(key, |name| check(name).map(|()| name.to_owned()), p)
+        };
     match (cluster, workgroup) {
         (Some(cluster), None) => {
             let name = check(cluster, "cluster", check_cluster, problems)?;
@@ -325,7 +302,10 @@ fn roles(table: &mut Table<'_>, problems: &mut Problems) -> Vec<Role> {
         let arn = arn.parse("arn", role_arn, problems)?.value;
         Some(Role { arn, external_id })
     };
-    items.iter().filter_map(|item| role(item, problems)).collect()
+    items
+        .iter()
+        .filter_map(|item| role(item, problems))
+        .collect()
 }
 
 #[expect(
@@ -358,7 +338,10 @@ fn share(table: &mut Table<'_>, problems: &mut Problems) -> Option<f64> {
     if number.value > 0.0 && number.value <= 1.0 {
         return Some(number.value);
     }
-    let wrong = format!("`quota_share` is {}; write a share above 0, at most 1", number.value);
+    let wrong = format!(
+        "`quota_share` is {}; write a share above 0, at most 1",
+        number.value
+    );
     problems.add(number.place, wrong);
     None
 }
@@ -415,7 +398,10 @@ fn schedule(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Optio
         problems.add(place, missing("`timezone`; name one like \"Europe/Paris\""));
     }
     if open.is_none() {
-        problems.add(place, missing("`open`; list windows like \"mon-fri 07:00-19:00\""));
+        problems.add(
+            place,
+            missing("`open`; list windows like \"mon-fri 07:00-19:00\""),
+        );
     }
     let zone = zone?.parse("timezone", Schedule::parse_zone, problems);
     let open = open?.value;
@@ -436,7 +422,10 @@ fn closed(value: Value<'_>, problems: &mut Problems) -> Option<Closed> {
         }
         problems.add(
             text.place,
-            format!("`closed` cannot be `{}`; write \"pause\" or {{ target_lag = \"6h\" }}", text.value),
+            format!(
+                "`closed` cannot be `{}`; write \"pause\" or {{ target_lag = \"6h\" }}",
+                text.value
+            ),
         );
         return None;
     }
@@ -495,104 +484,5 @@ fn entry(value: Value<'_>, problems: &mut Problems) -> Part<ViewEntry> {
             problems.add(value.place, "a view has no `name`");
         }
         entry
-    })
-}
-
-fn view_keys(table: &mut Table<'_>, problems: &mut Problems) -> ViewKeys {
-    let after = table.texts("after", problems);
-    let refresh_at = table.texts("refresh_at", problems);
-    ViewKeys {
-        warehouse: table.text("warehouse", problems),
-        database: table.text("database", problems),
-        schema: table.text("schema", problems),
-        stream: table.text("stream", problems),
-        target_lag: table.duration("target_lag", problems),
-        miss_rate: miss_rate(table, problems),
-        min_interval: table.duration("min_interval", problems),
-        max_interval: table.duration("max_interval", problems),
-        priority: table.choice(
-            "priority",
-            &[
-                ("low", Priority::Low),
-                ("normal", Priority::Normal),
-                ("high", Priority::High),
-            ],
-            problems,
-        ),
-        schedule: table.text("schedule", problems),
-        labels: labels(table, problems),
-        after: after.map(|after| after.value),
-        refresh_at: refresh_at.map(|list| {
-            let patterns = list.value.iter();
-            patterns
-                .filter_map(|text| text.parse("refresh_at", parse_cron, problems))
-                .map(|cron| cron.value)
-                .collect()
-        }),
-        mode: table.choice(
-            "mode",
-            &[("active", Mode::Active), ("observe", Mode::Observe)],
-            problems,
-        ),
-        auth: auth(table, problems),
-        session: session(table, problems),
-        statement_timeout: table.duration("statement_timeout", problems),
-    }
-}
-
-fn miss_rate(table: &mut Table<'_>, problems: &mut Problems) -> Option<At<f64>> {
-    let rate = table.number("miss_rate", problems)?;
-    if rate.value > 0.0 && rate.value <= 0.5 {
-        return Some(rate);
-    }
-    let wrong = format!("`miss_rate` is {}; write a share above 0, at most 0.5", rate.value);
-    problems.add(rate.place, wrong);
-    None
-}
-
-fn labels(table: &mut Table<'_>, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut read = BTreeMap::new();
-    let Some(labels) = table.table("labels", problems) else {
-        return read;
-    };
-    for (name, value) in labels.into_entries() {
-        if let Err(wrong) = check_label(&name.value) {
-            problems.add(name.place, wrong);
-        }
-        if let Some(value) = value.text(&name.value, problems) {
-            read.insert(name.value, value.value);
-        }
-    }
-    read
-}
-
-fn auth(table: &mut Table<'_>, problems: &mut Problems) -> Option<At<Auth>> {
-    let value = table.take("auth")?;
-    let mut keys = value.table("auth", problems)?;
-    let user = keys.text("db_user", problems);
-    let secret = keys.text("secret_arn", problems);
-    keys.finish("`auth`", problems);
-    match (user, secret) {
-        (Some(user), None) => Some(value.at(Auth::DbUser(user.value))),
-        (None, Some(secret)) => {
-            let read = |text: &str| parse_arn(text, "secretsmanager", "secret:");
-            let arn = secret.parse("secret_arn", read, problems)?;
-            Some(arn.map(Auth::SecretArn))
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            problems.add(value.place, "`auth` wants one of `db_user` and `secret_arn`");
-            None
-        }
-    }
-}
-
-fn session(table: &mut Table<'_>, problems: &mut Problems) -> Option<Session> {
-    let mut keys = table.table("session", problems)?;
-    let group = keys.text("query_group", problems);
-    let case_sensitive = keys.boolean("case_sensitive", problems);
-    keys.finish("`session`", problems);
-    Some(Session {
-        query_group: group.map(|group| group.value),
-        case_sensitive: case_sensitive.is_some_and(|on| on.value),
     })
 }

@@ -14,8 +14,10 @@ mod schema;
 mod tests;
 mod types;
 mod values;
+mod view_keys;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,7 +40,8 @@ use problem::{At, Problems};
 
 /// How long a statement may run unless somebody says otherwise.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
-const LISTEN: &str = "127.0.0.1:9464";
+/// Where the daemon listens unless told otherwise.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// ECS kills a container 30 s after the signal unless told otherwise.
 const DRAIN: Duration = Duration::from_secs(25);
 
@@ -82,7 +85,9 @@ impl Source {
                 name: name.to_owned(),
                 text: text.clone(),
             }),
-            None => anyhow::bail!("no configuration: give --config FILE, or set TIDEKEEPER_CONFIG or {name}"),
+            None => anyhow::bail!(
+                "no configuration: give --config FILE, or set TIDEKEEPER_CONFIG or {name}"
+            ),
         }
     }
 }
@@ -115,11 +120,19 @@ pub fn load(source: &Source, environment: &Environment) -> Loaded {
             fingerprint,
         };
     };
-    if file.views.is_empty() && file.groups.values().all(|group| group.value.views.is_empty()) {
+    if file.views.is_empty()
+        && file
+            .groups
+            .values()
+            .all(|group| group.value.views.is_empty())
+    {
         let place = problem::Place { file: 0, offset: 0 };
-        problems.add(place, "there are no views; list them in [[views]] or in a group");
+        problems.add(
+            place,
+            "there are no views; list them in [[views]] or in a group",
+        );
     }
-    let resolved = resolve::resolve(file, daemon, &mut problems);
+    let resolved = resolve::resolve(&file, daemon, &mut problems);
     Loaded {
         config: Some(resolved.config).filter(|config| !config.views.is_empty()),
         problems: problems.into_sorted(),
@@ -136,8 +149,15 @@ pub fn changed(source: &Source, seen: &Fingerprint) -> bool {
         return false;
     };
     let texts = seen.files.iter().map(|file| {
-        let real = if file.as_os_str().is_empty() { path } else { file };
-        (file.clone(), std::fs::read_to_string(real).unwrap_or_default())
+        let real = if file.as_os_str().is_empty() {
+            path
+        } else {
+            file
+        };
+        (
+            file.clone(),
+            std::fs::read_to_string(real).unwrap_or_default(),
+        )
     });
     digest(&texts.collect::<Vec<_>>()) != *seen
 }
@@ -183,7 +203,10 @@ fn parse(name: String, text: &str, main: bool, file: &mut File, problems: &mut P
             file: number,
             offset,
         };
-        problems.add(place, format!("not TOML: {}", error.message().replace('\n', "; ")));
+        problems.add(
+            place,
+            format!("not TOML: {}", error.message().replace('\n', "; ")),
+        );
     }
     if errors.is_empty() {
         file::read(file, &table, number, main, problems);
@@ -199,7 +222,7 @@ fn include(
     problems: &mut Problems,
 ) {
     let base = match source {
-        Source::File(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
+        Source::File(path) => path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         Source::Text { .. } => PathBuf::new(),
     };
     for pattern in std::mem::take(&mut file.include) {
@@ -216,11 +239,15 @@ fn include(
 /// The files that a pattern like `views.d/*.toml` names; `*` stands in the last part only.
 fn matches(base: &Path, pattern: &At<String>, problems: &mut Problems) -> Vec<PathBuf> {
     let path = base.join(&pattern.value);
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let Some((head, tail)) = name.split_once('*') else {
         return vec![path];
     };
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -231,27 +258,29 @@ fn matches(base: &Path, pattern: &At<String>, problems: &mut Problems) -> Vec<Pa
         .collect();
     found.sort();
     if found.is_empty() {
-        problems.add(pattern.place, format!("`include` matches no file: {}", pattern.value));
+        problems.add(
+            pattern.place,
+            format!("`include` matches no file: {}", pattern.value),
+        );
     }
     found
 }
 
 /// `[daemon]` with its defaults; `None` when a mistake in it stops everything.
-fn daemon(
-    file: &mut File,
-    environment: &Environment,
-    problems: &mut Problems,
-) -> Option<Daemon> {
+fn daemon(file: &mut File, environment: &Environment, problems: &mut Problems) -> Option<Daemon> {
     let before = problems.count();
     let mut defaults = file.defaults.take().unwrap_or_else(|| file::Part {
         place: problem::Place { file: 0, offset: 0 },
         sound: true,
-        value: file::ViewKeys::default(),
+        value: view_keys::ViewKeys::default(),
     });
     environment::apply(environment, &mut file.daemon, &mut defaults.value, problems);
     file.defaults = Some(defaults);
     let keys = &file.daemon;
-    let admin_token = match (&keys.admin_token_file, environment.get("TIDEKEEPER_ADMIN_TOKEN")) {
+    let admin_token = match (
+        &keys.admin_token_file,
+        environment.get("TIDEKEEPER_ADMIN_TOKEN"),
+    ) {
         (_, Some(token)) if !token.is_empty() => Some(Secret::new(token.clone())),
         (Some(path), _) => {
             let read = |path: &str| {
@@ -271,10 +300,7 @@ fn daemon(
             .instance
             .as_ref()
             .map_or_else(|| "tidekeeper".to_owned(), |at| at.value.clone()),
-        listen: match &keys.listen {
-            Some(listen) => listen.value,
-            None => LISTEN.parse().ok()?,
-        },
+        listen: keys.listen.as_ref().map_or(LISTEN, |at| at.value),
         drain: keys.drain.as_ref().map_or(DRAIN, |at| at.value),
         watch: keys.watch.as_ref().is_none_or(|at| at.value),
         admin_token,

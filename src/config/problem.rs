@@ -65,7 +65,10 @@ impl Problems {
         let (file, at) = match self.files.get(place.file) {
             Some((name, text)) => {
                 let at = text.as_ref();
-                (name.clone(), at.map(|text| line_and_column(text, place.offset)))
+                (
+                    name.clone(),
+                    at.map(|text| line_and_column(text, place.offset)),
+                )
             }
             None => ("configuration".to_owned(), None),
         };
@@ -105,7 +108,12 @@ pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let wanted = word.to_lowercase();
     let nearest = known
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .min();
     if let Some((distance, candidate)) = nearest
         && distance <= (candidate.chars().count() / 3).max(1)
@@ -131,7 +139,10 @@ mod tests {
 
     #[test]
     fn a_near_word_is_suggested_and_a_far_one_is_not() {
-        assert_eq!(hint("taget_lag", ["target_lag"]), "; did you mean `target_lag`?");
+        assert_eq!(
+            hint("taget_lag", ["target_lag"]),
+            "; did you mean `target_lag`?"
+        );
         assert_eq!(hint("zzz", ["rt", "dwh"]), "; known: rt, dwh");
     }
 }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::file::{File, Part, ViewEntry, ViewKeys, WarehouseKeys, check_auth};
+use super::file::{File, Part, ViewEntry, WarehouseKeys, check_auth};
 use super::problem::{At, Place, Problems, hint};
 use super::types::{
     Auth, Billing, Config, Daemon, Mode, Priority, Stream, Target, View, Warehouse,
 };
 use super::values::write_duration;
+use super::view_keys::ViewKeys;
 use crate::calendar::{Closed, Schedule};
 
 /// Retention of a Kinesis stream that nobody has changed.
@@ -28,7 +29,7 @@ pub(super) struct Resolved {
 }
 
 /// Puts a configuration together from what is sound.
-pub(super) fn resolve(file: File, daemon: Daemon, problems: &mut Problems) -> Resolved {
+pub(super) fn resolve(file: &File, daemon: Daemon, problems: &mut Problems) -> Resolved {
     let warehouses = file
         .warehouses
         .iter()
@@ -36,7 +37,7 @@ pub(super) fn resolve(file: File, daemon: Daemon, problems: &mut Problems) -> Re
         .filter_map(|(name, part)| Some((name.clone(), warehouse(&part.value)?)))
         .collect();
     let mut resolver = Resolver {
-        file: &file,
+        file,
         warehouses: &warehouses,
         reported: BTreeSet::new(),
         problems,
@@ -47,7 +48,10 @@ pub(super) fn resolve(file: File, daemon: Daemon, problems: &mut Problems) -> Re
     quarantined += before - views.len();
     let config = Config {
         daemon,
-        views: views.into_iter().map(|(id, found)| (id, found.view)).collect(),
+        views: views
+            .into_iter()
+            .map(|(id, found)| (id, found.view))
+            .collect(),
         streams: sound(&file.streams),
         schedules: sound(&file.schedules),
         warehouses,
@@ -148,11 +152,17 @@ impl Resolver<'_> {
             let Some(group) = self.file.groups.get(&name.value) else {
                 let known = self.file.groups.keys().map(String::as_str);
                 let hint = hint(&name.value, known);
-                self.once(name.place, format!("there is no group `{}` to extend{hint}", name.value));
+                self.once(
+                    name.place,
+                    format!("there is no group `{}` to extend{hint}", name.value),
+                );
                 return false;
             };
             if !seen.insert(&name.value) {
-                let wrong = format!("`extends` goes in a circle: group `{}` extends itself", name.value);
+                let wrong = format!(
+                    "`extends` goes in a circle: group `{}` extends itself",
+                    name.value
+                );
                 self.once(name.place, wrong);
                 return false;
             }
@@ -175,7 +185,8 @@ impl Resolver<'_> {
         }
         let missing = "set it for the view, its group or in [defaults]";
         let Some(warehouse_name) = keys.warehouse.clone() else {
-            self.problems.add(entry.place, format!("{what} has no `warehouse`; {missing}"));
+            self.problems
+                .add(entry.place, format!("{what} has no `warehouse`; {missing}"));
             return None;
         };
         let before = self.problems.count();
@@ -187,10 +198,16 @@ impl Resolver<'_> {
             keys.inherit(&defaults.value);
         }
         if keys.database.is_none() {
-            self.problems.add(entry.place, format!("{what} has no `database`; {missing} or for its warehouse"));
+            self.problems.add(
+                entry.place,
+                format!("{what} has no `database`; {missing} or for its warehouse"),
+            );
         }
         if keys.target_lag.is_none() {
-            self.problems.add(entry.place, format!("{what} has no `target_lag`; {missing}, like \"30s\""));
+            self.problems.add(
+                entry.place,
+                format!("{what} has no `target_lag`; {missing}, like \"30s\""),
+            );
         }
         self.check_times(&keys);
         let mut ok = keys
@@ -217,7 +234,10 @@ impl Resolver<'_> {
         if !self.file.warehouses.contains_key(&name.value) {
             let known = self.file.warehouses.keys().map(String::as_str);
             let hint = hint(&name.value, known);
-            self.once(name.place, format!("there is no warehouse `{}`{hint}", name.value));
+            self.once(
+                name.place,
+                format!("there is no warehouse `{}`{hint}", name.value),
+            );
         }
         None
     }
@@ -226,7 +246,10 @@ impl Resolver<'_> {
         if let Some(lag) = &keys.target_lag
             && lag.value < TARGET_LAG_LEAST
         {
-            let wrong = format!("`target_lag` is {}; write \"1s\" or more", write_duration(lag.value));
+            let wrong = format!(
+                "`target_lag` is {}; write \"1s\" or more",
+                write_duration(lag.value)
+            );
             self.once(lag.place, wrong);
         }
         if let (Some(least), Some(most)) = (&keys.min_interval, &keys.max_interval)
@@ -252,7 +275,10 @@ impl Resolver<'_> {
         if let Some(limit) = &keys.statement_timeout
             && limit.value < Duration::from_secs(1)
         {
-            self.once(limit.place, "`statement_timeout` is below one second; write \"1s\" or more".to_owned());
+            self.once(
+                limit.place,
+                "`statement_timeout` is below one second; write \"1s\" or more".to_owned(),
+            );
         }
     }
 
@@ -287,14 +313,22 @@ impl Resolver<'_> {
             Some(_) => Err(()),
             None => {
                 let hint = hint(&name.value, parts.keys().map(String::as_str));
-                self.once(name.place, format!("there is no {kind} `{}`{hint}", name.value));
+                self.once(
+                    name.place,
+                    format!("there is no {kind} `{}`{hint}", name.value),
+                );
                 Err(())
             }
         }
     }
 
     /// What a closed schedule leaves unread must not come near the stream's retention.
-    fn check_retention(&mut self, stream: &Stream, schedule: &Schedule, place: &At<String>) -> bool {
+    fn check_retention(
+        &mut self,
+        stream: &Stream,
+        schedule: &Schedule,
+        place: &At<String>,
+    ) -> bool {
         let retention = stream.retention.unwrap_or(KINESIS_RETENTION);
         let (unread, how) = match schedule.closed() {
             Closed::Pause => (schedule.longest_closed(), "closes for"),
@@ -332,11 +366,17 @@ impl Resolver<'_> {
             return (inherited, written.value.clone());
         };
         if let Some(own) = &entry.value.keys.schema {
-            let wrong = format!("view `{}` names its schema twice; drop `schema`", written.value);
+            let wrong = format!(
+                "view `{}` names its schema twice; drop `schema`",
+                written.value
+            );
             self.problems.add(own.place, wrong);
         }
         if schema.is_empty() || name.is_empty() || name.contains('.') {
-            let wrong = format!("`{}` is no view; write a name, or schema.name", written.value);
+            let wrong = format!(
+                "`{}` is no view; write a name, or schema.name",
+                written.value
+            );
             self.problems.add(written.place, wrong);
         }
         (Some(schema.to_owned()), name.to_owned())
@@ -426,8 +466,9 @@ fn finished(
         target_lag: keys.target_lag.as_ref()?.value,
         miss_rate: keys.miss_rate.map_or(MISS_RATE, |rate| rate.value),
         // A target below the default must stay reachable.
-        min_interval: value(keys.min_interval)
-            .unwrap_or_else(|| MIN_INTERVAL.min(keys.target_lag.map_or(MIN_INTERVAL, |lag| lag.value / 2))),
+        min_interval: value(keys.min_interval).unwrap_or_else(|| {
+            MIN_INTERVAL.min(keys.target_lag.map_or(MIN_INTERVAL, |lag| lag.value / 2))
+        }),
         max_interval: value(keys.max_interval),
         priority: keys.priority.map_or(Priority::Normal, |at| at.value),
         schedule: keys.schedule.map(|schedule| schedule.value),

@@ -19,7 +19,10 @@ pub fn schema() -> Value {
     }]});
     let mut group = view_keys();
     group.insert("extends".to_owned(), text("A group to inherit from."));
-    group.insert("views".to_owned(), json!({ "type": "array", "items": view }));
+    group.insert(
+        "views".to_owned(),
+        json!({ "type": "array", "items": view }),
+    );
     let mut warehouse = view_keys();
     warehouse.remove("warehouse");
     warehouse.extend(warehouse_keys());
@@ -99,8 +102,14 @@ fn warehouse_keys() -> Vec<(String, Value)> {
     [
         ("cluster", text("Identifier of a provisioned cluster.")),
         ("workgroup", text("Name of a Serverless workgroup.")),
-        ("region", text("AWS region; from the environment unless given.")),
-        ("endpoint_url", text("Where every AWS service is asked instead.")),
+        (
+            "region",
+            text("AWS region; from the environment unless given."),
+        ),
+        (
+            "endpoint_url",
+            text("Where every AWS service is asked instead."),
+        ),
         ("assume_role", json!({ "type": "array", "items": role })),
         (
             "max_in_flight",
@@ -129,10 +138,12 @@ fn duration(description: &str) -> Value {
     json!({ "type": "string", "pattern": DURATION, "description": description })
 }
 
-fn object(properties: Value) -> Value {
+fn object(properties: impl Into<Value>) -> Value {
+    let properties = properties.into();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
-fn named(value: Value) -> Value {
+fn named(value: impl Into<Value>) -> Value {
+    let value = value.into();
     json!({ "type": "object", "additionalProperties": value })
 }

@@ -51,7 +51,11 @@ fn files(folder: &str) -> Vec<PathBuf> {
 #[test]
 fn every_golden_mistake_is_reported_word_for_word() {
     let mistakes = files("tests/golden/config");
-    assert!(mistakes.len() >= 25, "only {} golden mistakes", mistakes.len());
+    assert!(
+        mistakes.len() >= 25,
+        "only {} golden mistakes",
+        mistakes.len()
+    );
     let mut wrong = Vec::new();
     for path in mistakes {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -88,7 +92,10 @@ fn the_nearest_setting_wins_and_labels_are_merged() {
     let (a, b) = (&config.views["a"], &config.views["b"]);
     assert_eq!((a.target_lag.as_secs(), b.target_lag.as_secs()), (60, 30));
     assert_eq!(a.database, "dev", "from the warehouse");
-    assert_eq!((b.labels["team"].as_str(), b.labels["tier"].as_str()), ("a", "2"));
+    assert_eq!(
+        (b.labels["team"].as_str(), b.labels["tier"].as_str()),
+        ("a", "2")
+    );
 }
 
 #[test]
@@ -102,7 +109,8 @@ fn a_mistake_in_one_view_leaves_the_others_running() {
 
 #[test]
 fn a_mistake_in_a_group_takes_its_views_out() {
-    let broken = SOUND.replace("\"1m\"", "60") + "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\n";
+    let broken = SOUND.replace("\"1m\"", "60")
+        + "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\n";
     let loaded = loaded(&broken);
     assert_eq!(loaded.invalid_views, 2, "{:?}", problems(&loaded));
     assert!(loaded.config.unwrap().views.contains_key("c"));
@@ -116,7 +124,8 @@ fn a_mistake_in_the_daemon_stops_everything() {
 
 #[test]
 fn a_view_that_comes_after_a_broken_one_does_not_run_either() {
-    let broken = SOUND.replace("\"30s\"", "\"soon\"") + "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\nafter = [\"b\"]\n";
+    let broken = SOUND.replace("\"30s\"", "\"soon\"")
+        + "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\nafter = [\"b\"]\n";
     let loaded = loaded(&broken);
     assert!(!loaded.config.unwrap().views.contains_key("c"));
     assert_eq!(loaded.invalid_views, 2);
@@ -146,7 +155,10 @@ fn a_mistake_in_the_environment_names_its_variable() {
     ];
     let said = problems(&with_environment(SOUND, &variables)).join("\n");
     assert!(said.contains("TIDEKEEPER_DAEMON__LISTEM: no setting of that name; did you mean `TIDEKEEPER_DAEMON__LISTEN`?"), "{said}");
-    assert!(said.contains("TIDEKEEPER_DEFAULTS__TARGET_LAG: `target_lag`: `60` has no unit"), "{said}");
+    assert!(
+        said.contains("TIDEKEEPER_DEFAULTS__TARGET_LAG: `target_lag`: `60` has no unit"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -156,13 +168,24 @@ fn included_files_are_read_with_their_own_places() {
     std::fs::write(&main, format!("include = [\"views.d/*.toml\"]\n{SOUND}")).unwrap();
     std::fs::create_dir(dir.path().join("views.d")).unwrap();
     let more = dir.path().join("views.d/more.toml");
-    std::fs::write(&more, "[[views]]\nname = \"c\"\nwarehouse = \"rtt\"\ntarget_lag = \"9s\"\n").unwrap();
+    std::fs::write(
+        &more,
+        "[[views]]\nname = \"c\"\nwarehouse = \"rtt\"\ntarget_lag = \"9s\"\n",
+    )
+    .unwrap();
     let source = Source::File(main);
     let first = load(&source, &Environment::new());
     let said = problems(&first).join("\n");
-    assert!(said.ends_with("more.toml:3:13: there is no warehouse `rtt`; did you mean `rt`?"), "{said}");
+    assert!(
+        said.ends_with("more.toml:3:13: there is no warehouse `rtt`; did you mean `rt`?"),
+        "{said}"
+    );
     assert!(!changed(&source, &first.fingerprint));
-    std::fs::write(&more, "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\n").unwrap();
+    std::fs::write(
+        &more,
+        "[[views]]\nname = \"c\"\nwarehouse = \"rt\"\ntarget_lag = \"9s\"\n",
+    )
+    .unwrap();
     assert!(changed(&source, &first.fingerprint));
     assert!(load(&source, &Environment::new()).problems.is_empty());
 }
@@ -178,6 +201,8 @@ fn the_effective_configuration_shows_what_a_view_ends_up_with() {
 #[test]
 fn a_changed_instance_needs_a_restart() {
     let old = loaded(SOUND).config.unwrap();
-    let new = loaded(&format!("[daemon]\ninstance = \"other\"\n{SOUND}")).config.unwrap();
+    let new = loaded(&format!("[daemon]\ninstance = \"other\"\n{SOUND}"))
+        .config
+        .unwrap();
     assert_eq!(restart_only_changes(&old, &new), ["daemon.instance"]);
 }

@@ -107,7 +107,10 @@ pub struct View {
     pub miss_rate: f64,
     #[serde(serialize_with = "as_text")]
     pub min_interval: Duration,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_option")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_text_option"
+    )]
     pub max_interval: Option<Duration>,
     pub priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +127,10 @@ pub struct View {
     #[serde(skip_serializing_if = "Session::is_empty")]
     pub session: Session,
     /// `None`: the default, which does not hold for first refreshes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_option")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_text_option"
+    )]
     pub statement_timeout: Option<Duration>,
 }
 
@@ -186,5 +192,8 @@ impl Session {
 pub enum Source {
     File(PathBuf),
     /// The text itself, and what to call it.
-    Text { name: String, text: String },
+    Text {
+        name: String,
+        text: String,
+    },
 }

@@ -30,9 +30,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| {
-            format!("`{text}` has no unit; write \"{text}s\" for seconds")
-        })?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(|| format!("`{text}` has no unit; write \"{text}s\" for seconds"))?;
         let (number, tail) = rest.split_at(digits);
         let (unit, scale) = UNITS
             .iter()
@@ -79,7 +79,12 @@ pub(super) fn parse_cron(text: &str) -> Result<String, String> {
         .seconds(Seconds::Disallowed)
         .build()
         .parse(text)
-        .map_err(|error| format!("`{text}` is no cron pattern: {}", lower_first(&error.to_string())))?;
+        .map_err(|error| {
+            format!(
+                "`{text}` is no cron pattern: {}",
+                lower_first(&error.to_string())
+            )
+        })?;
     Ok(text.to_owned())
 }
 
@@ -91,9 +96,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
 
 /// An absolute URL without a path, a query or a user.
 pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
-    let wrong = || {
-        format!("`{text}` is no endpoint; write one like \"https://host:8080\"")
-    };
+    let wrong = || format!("`{text}` is no endpoint; write one like \"https://host:8080\"");
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"))
@@ -114,24 +117,37 @@ pub(super) fn parse_arn(text: &str, service: &str, kind: &str) -> Result<String,
         return Err(format!("`{text}` is no ARN; {like}"));
     };
     if *arn != "arn" {
-        return Err(format!("`{text}` is no ARN: it does not begin with `arn:`; {like}"));
+        return Err(format!(
+            "`{text}` is no ARN: it does not begin with `arn:`; {like}"
+        ));
     }
     if !["aws", "aws-cn", "aws-us-gov"].contains(partition) {
-        return Err(format!("`{partition}` in `{text}` is no partition; write aws, aws-cn or aws-us-gov"));
+        return Err(format!(
+            "`{partition}` in `{text}` is no partition; write aws, aws-cn or aws-us-gov"
+        ));
     }
     if *its_service != service {
-        return Err(format!("`{text}` is an ARN of `{its_service}`, not of `{service}`; {like}"));
+        return Err(format!(
+            "`{text}` is an ARN of `{its_service}`, not of `{service}`; {like}"
+        ));
     }
     if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
-        return Err(format!("`{account}` in `{text}` is no account id; write its twelve digits"));
+        return Err(format!(
+            "`{account}` in `{text}` is no account id; write its twelve digits"
+        ));
     }
     if service == "iam" && !region.is_empty() {
-        return Err(format!("`{text}` names the region `{region}`; roles have none: leave it empty"));
+        return Err(format!(
+            "`{text}` names the region `{region}`; roles have none: leave it empty"
+        ));
     }
     if service != "iam" && region.is_empty() {
         return Err(format!("`{text}` names no region; {like}"));
     }
-    if !resource.strip_prefix(kind).is_some_and(|name| !name.is_empty()) {
+    if resource
+        .strip_prefix(kind)
+        .is_none_or(|name| name.is_empty())
+    {
         return Err(format!("`{resource}` in `{text}` is no `{kind}…`; {like}"));
     }
     Ok(text.to_owned())
@@ -148,7 +164,9 @@ pub(super) fn check_label(name: &str) -> Result<(), String> {
         ));
     }
     if ["view", "warehouse", "database", "stream"].contains(&name) {
-        return Err(format!("the label `{name}` is set by the metrics themselves; choose another name"));
+        return Err(format!(
+            "the label `{name}` is set by the metrics themselves; choose another name"
+        ));
     }
     Ok(())
 }
@@ -156,7 +174,10 @@ pub(super) fn check_label(name: &str) -> Result<(), String> {
 /// The name of a cluster: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most 63 characters (Data API model).
 pub(super) fn check_cluster(name: &str) -> Result<(), String> {
     let words_fit = name.split('-').all(|word| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
     });
     if name.len() <= 63 && words_fit && name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Ok(());

@@ -67,6 +67,8 @@ pub(super) struct ViewReport {
     pub(super) infeasible: bool,
     pub(super) reachable_target_lag_seconds: Option<f64>,
     pub(super) refreshes: u64,
+    /// Data API calls made for the view.
+    pub(super) api_calls: u64,
     pub(super) cycles: CyclesReport,
     /// Why it is as it is, in plain words.
     pub(super) explain: String,
@@ -175,6 +177,7 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
         infeasible: view.infeasible,
         reachable_target_lag_seconds: view.reachable_target_lag.map(Span::as_secs_f64),
         refreshes: view.refreshes,
+        api_calls: view.calls,
         cycles: CyclesReport {
             in_target: view.cycles_in_target,
             missed: view.cycles_missed,

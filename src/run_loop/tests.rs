@@ -72,7 +72,7 @@ impl Report for Record {
         self.0.lock().unwrap().notices.push(notice.clone());
     }
 
-    fn heartbeat(&mut self, _: Timestamp) {
+    fn state(&mut self, _: Timestamp, _: &Arc<Snapshot>) {
         self.0.lock().unwrap().heartbeats += 1;
     }
 
@@ -164,7 +164,10 @@ async fn views_are_refreshed_again_and_again() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     let views = run.snapshots.borrow().views.clone();
     // At most T = 30 s apart, and by no means back to back.
-    assert!(views.iter().all(|view| (10..25).contains(&view.refreshes)), "{views:?}");
+    assert!(
+        views.iter().all(|view| (10..25).contains(&view.refreshes)),
+        "{views:?}"
+    );
     assert!(run.record.0.lock().unwrap().heartbeats >= 299);
 }
 
@@ -174,7 +177,9 @@ async fn a_call_that_never_ends_is_answered_for() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     let notices = &run.record.0.lock().unwrap().notices;
     let unsure = notices.iter().any(|n| matches!(n, Notice::Unsure { .. }));
-    let refreshed = notices.iter().any(|n| matches!(n, Notice::Refreshed { .. }));
+    let refreshed = notices
+        .iter()
+        .any(|n| matches!(n, Notice::Refreshed { .. }));
     assert!(unsure && refreshed, "{notices:?}");
     assert!(run.fake.submits.lock().unwrap().len() >= 2);
 }
@@ -183,7 +188,10 @@ async fn a_call_that_never_ends_is_answered_for() {
 async fn a_panic_in_a_call_ends_the_loop_with_an_error() {
     let mut run = start(vec![Play::Panic], &["a"]).await;
     let ended = run.ended.join_next().await.unwrap().unwrap();
-    assert!(matches!(ended, Err(LoopError::CallPanicked(_))), "{ended:?}");
+    assert!(
+        matches!(ended, Err(LoopError::CallPanicked(_))),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +200,10 @@ async fn a_drain_waits_for_what_runs_and_begins_nothing() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     run.shut_down(Span::from_secs(25)).await;
     run.ended.join_next().await.unwrap().unwrap().unwrap();
-    assert_eq!(run.clock.now(), Timestamp::from_micros(0) + Span::from_secs(1));
+    assert_eq!(
+        run.clock.now(),
+        Timestamp::from_micros(0) + Span::from_secs(1)
+    );
     assert_eq!(run.fake.submits.lock().unwrap().len(), 1);
     assert!(run.snapshots.borrow().draining);
 }
@@ -203,8 +214,13 @@ async fn a_drain_ends_with_its_budget() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     run.shut_down(Span::from_secs(5)).await;
     run.ended.join_next().await.unwrap().unwrap().unwrap();
-    assert_eq!(run.clock.now(), Timestamp::from_micros(0) + Span::from_secs(6));
+    assert_eq!(
+        run.clock.now(),
+        Timestamp::from_micros(0) + Span::from_secs(6)
+    );
     let notices = &run.record.0.lock().unwrap().notices;
-    let left = notices.iter().any(|n| matches!(n, Notice::LeftRunning { .. }));
+    let left = notices
+        .iter()
+        .any(|n| matches!(n, Notice::LeftRunning { .. }));
     assert!(left, "{notices:?}");
 }

@@ -21,4 +21,4 @@ mod wire;
 mod world;
 
 pub use server::{LabError, serve};
-pub use world::{World, WorldError};
+pub use world::{DEMO_WORLD, World, WorldError};

@@ -21,6 +21,9 @@ pub(crate) use view::{Service, View, ViewFaultKind};
 
 use number::{Count, Seconds};
 
+/// The text of [`World::demo`], for those who start the lab as a process of its own.
+pub const DEMO_WORLD: &str = include_str!("../../worlds/demo.toml");
+
 /// What a lab consists of: warehouses, streams, producers, views, and their faults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,7 +184,7 @@ impl World {
     /// Never: the text is part of the program, and a test reads it.
     #[must_use]
     pub fn demo() -> Self {
-        builtin(include_str!("../../worlds/demo.toml"), "demo.toml")
+        builtin(DEMO_WORLD, "demo.toml")
     }
 
     fn check(&self) -> Result<(), (usize, String)> {
