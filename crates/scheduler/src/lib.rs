@@ -1,1 +1,38 @@
-//! stub
+//! The scheduler of Tidekeeper: when to refresh which view, as a state machine.
+//!
+//! Events go in, commands come out, `now` is an argument. The shell carries commands to the
+//! Redshift Data API; the simulator carries them to a virtual world; both run this code.
+//! Deliberately absent: a clock, I/O, threads, randomness, Prometheus, logging, SQL.
+//!
+//! The call order is `handle*` or `handle_timeout`, then [`Scheduler::poll`] until it says
+//! [`Output::Wait`].
+
+mod answers;
+mod dispatch;
+mod ending;
+mod event;
+mod invariants;
+mod law;
+mod plan;
+mod reload;
+mod scheduler;
+mod snapshot;
+mod time;
+mod view;
+mod warehouse;
+
+pub use event::{
+    AttemptId, Command, Cycle, Deadline, DeadlineReason, DescribeAnswer, Event, Failure,
+    FailureClass, Found, Notice, Origin, Outcome, Output, ResolveAnswer, StatementStatus,
+    SubmitAnswer,
+};
+pub use law::unit_interval;
+pub use plan::{
+    ApiScope, Billing, Mode, Phase, Plan, Priority, ScheduleId, StatementId, StatementTimeout,
+    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+};
+pub use scheduler::Scheduler;
+pub use snapshot::{
+    Access, Snapshot, StateName, ViewSnapshot, Wait, WaitReason, WarehouseSnapshot,
+};
+pub use time::{Span, Timestamp};

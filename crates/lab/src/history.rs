@@ -1,0 +1,126 @@
+//! Decides what the lab tells about itself: the truth that a judge compares with what a
+//! client of the lab believes.
+//!
+//! Times are seconds on the lab's clock; a time that has not been reached is absent. A batch
+//! shows one entry per SQL text, under its sub-statement id.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::clock::Moment;
+use crate::statements::engine::Engine;
+use crate::statements::{Statement, Unit};
+
+/// `GET /__lab/history`: statements that were active at or after `since`, arrivals that came
+/// or became visible at or after it, and all calls so far.
+pub(crate) fn history(engine: &Engine, calls: &BTreeMap<&'static str, u64>, since: f64) -> Value {
+    let mut statements = Vec::new();
+    for (_, statement) in engine.statements() {
+        for (index, unit) in statement.units.iter().enumerate() {
+            if unit
+                .finished
+                .is_none_or(|finished| finished.as_secs_f64() >= since)
+            {
+                statements.push(entry(statement, index, unit));
+            }
+        }
+    }
+    json!({ "statements": statements, "arrivals": arrivals(engine, since), "calls": calls })
+}
+
+fn entry(statement: &Statement, index: usize, unit: &Unit) -> Value {
+    let asked = &statement.asked;
+    let id = match asked.batch {
+        None => statement.id.clone(),
+        Some(_) => format!("{}:{}", statement.id, index + 1),
+    };
+    let mut entry = Map::new();
+    let mut put = |key: &str, value: Value| entry.insert(key.to_owned(), value);
+    put("id", id.into());
+    put("warehouse", asked.warehouse.as_str().into());
+    put("status", unit.status.name().into());
+    put("submitted_s", seconds(statement.created));
+    if let Some(name) = &asked.name {
+        put("name", name.as_str().into());
+    }
+    if let Some(token) = &asked.token {
+        put("token", token.as_str().into());
+    }
+    if let Some(view) = &unit.view {
+        put("view", view.as_str().into());
+    }
+    if let Some(started) = unit.started {
+        put("started_s", seconds(started));
+    }
+    if let Some(finished) = unit.finished {
+        put("finished_s", seconds(finished));
+    }
+    if let Some(read) = unit.read {
+        put("data_s", seconds(read.at));
+        if unit.finished.is_some() {
+            put("bytes", read.bytes.into());
+            put("records", read.records.into());
+        }
+    }
+    Value::Object(entry)
+}
+
+fn arrivals(engine: &Engine, since: f64) -> Vec<Value> {
+    let mut arrivals = Vec::new();
+    for (stream, log) in engine.streams().logs() {
+        let readers: Vec<_> = engine
+            .views()
+            .filter(|(_, state)| state.view.stream.get_ref() == stream)
+            .collect();
+        for (shard, records) in log.shards().iter().enumerate() {
+            for (sequence, record) in records.records() {
+                let visible: BTreeMap<&str, f64> = readers
+                    .iter()
+                    .filter_map(|(id, state)| {
+                        let at = state.visible_at(shard, sequence)?;
+                        Some((id.as_str(), at.as_secs_f64()))
+                    })
+                    .collect();
+                let arrived = record.at.as_secs_f64();
+                if arrived < since && visible.values().all(|at| *at < since) {
+                    continue;
+                }
+                arrivals.push(json!({
+                    "stream": stream,
+                    "shard": shard,
+                    "seq": sequence,
+                    "t_s": arrived,
+                    "bytes": record.bytes,
+                    "visible_s": visible,
+                }));
+            }
+        }
+    }
+    arrivals
+}
+
+/// `GET /__lab/records`: the newest records of each shard that retention has not taken.
+pub(crate) fn records(engine: &Engine, stream: &str, limit: usize) -> Option<Value> {
+    let log = engine.streams().log(stream)?;
+    let mut shown = Vec::new();
+    for (shard, records) in log.shards().iter().enumerate() {
+        let held = records
+            .records()
+            .rev()
+            .filter(|(_, record)| record.data.is_some());
+        for (sequence, record) in held.take(limit) {
+            shown.push(json!({
+                "shard": shard,
+                "seq": sequence,
+                "t_s": record.at.as_secs_f64(),
+                "data": record.data,
+            }));
+        }
+    }
+    Some(json!({ "stream": stream, "records": shown }))
+}
+
+fn seconds(at: Moment) -> Value {
+    at.as_secs_f64().into()
+}

@@ -1,0 +1,54 @@
+//! Decides how a lab begins and ends.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::wire::service::Service;
+use crate::wire::{self, Door};
+use crate::world::World;
+
+/// How long connections get to end after the lab was told to: long polls answer at once, so
+/// that only a client that does not read can need it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a lab ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The listening socket failed.
+    #[error("the lab's socket failed")]
+    Socket(#[source] io::Error),
+}
+
+/// Serves `world` on `listener` until `shutdown` resolves. The lab's clock starts now.
+///
+/// Long polls answer with the status of the moment when the lab ends.
+///
+/// # Errors
+/// [`LabError::Socket`] when the listener fails.
+pub async fn serve(
+    world: World,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), LabError> {
+    let (close, closing) = watch::channel(false);
+    let service = Arc::new(Service::new(&world, Clock::start(), closing));
+    let serving = wire::serve(Arc::clone(&service), Door(listener));
+    let ending = async {
+        shutdown.await;
+        close.send_replace(true);
+        tokio::time::sleep(FAREWELL).await;
+    };
+    // The server first: it ends by itself once it was told to and every connection is done.
+    tokio::select! {
+        biased;
+        served = serving => served.map_err(LabError::Socket),
+        () = ending => Ok(()),
+        () = service.drive() => Ok(()),
+    }
+}

@@ -1,0 +1,156 @@
+//! Decides how the lab is spoken to: `POST /` in the AWS JSON 1.1 protocol, and the lab's own
+//! `GET /__lab/health`, `/__lab/history` and `/__lab/records`.
+//!
+//! Signatures are not verified. Deliberately absent: what statements do (`statements`).
+
+mod answer;
+mod error;
+mod faults;
+mod quota;
+mod request;
+pub(crate) mod service;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::history;
+use crate::world::{Loss, Operation};
+use error::ApiError;
+use service::{Admitted, Outcome, Service};
+use socket::Scissors;
+
+pub(crate) use socket::Door;
+
+const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+const TARGET_PREFIX: &str = "RedshiftData.";
+
+/// Forty statements of 100 KB, and what JSON adds to them.
+const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// Serves `service` on `door` until it is closed.
+pub(crate) async fn serve(service: Arc<Service>, door: Door) -> std::io::Result<()> {
+    let closing = Arc::clone(&service);
+    let router = Router::new()
+        .route("/", post(data_api))
+        .route("/__lab/health", get(health))
+        .route("/__lab/history", get(truth))
+        .route("/__lab/records", get(records))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(service);
+    axum::serve(
+        door,
+        router.into_make_service_with_connect_info::<Scissors>(),
+    )
+    .with_graceful_shutdown(async move { closing.closed().await })
+    .await
+}
+
+async fn data_api(
+    State(service): State<Arc<Service>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = service.request_id();
+    let result = match admit(&service, &headers, &request) {
+        Ok(admitted) => service.perform(admitted, &body).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(Outcome::Answer(answer)) => respond(StatusCode::OK, &request, None, &answer),
+        Ok(Outcome::Lost(loss)) => {
+            match loss {
+                Loss::Close => scissors.cut(),
+                // Ends when the client hangs up, which drops this future, or with the lab.
+                Loss::Hang => {
+                    service.closed().await;
+                    scissors.cut();
+                }
+            }
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::debug!(kind = error.kind, message = error.message, "refused");
+            let status = StatusCode::from_u16(error.http).unwrap_or(StatusCode::BAD_REQUEST);
+            respond(status, &request, Some(error.kind), &error.body())
+        }
+    }
+}
+
+fn admit(service: &Service, headers: &HeaderMap, request: &str) -> Result<Admitted, ApiError> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let operation = text("x-amz-target")
+        .and_then(|target| target.strip_prefix(TARGET_PREFIX))
+        .and_then(Operation::from_name)
+        .ok_or_else(ApiError::unknown_operation)?;
+    let misfortune = service.admit(operation, request)?;
+    if !text("content-type").is_some_and(|value| value.starts_with(CONTENT_TYPE)) {
+        return Err(ApiError::unreadable(format!(
+            "The content type is not {CONTENT_TYPE}."
+        )));
+    }
+    Ok(Admitted {
+        operation,
+        misfortune,
+        session: text("authorization").and_then(access_key),
+    })
+}
+
+/// The access key of a `SigV4` header, which stands for the caller's IAM session.
+fn access_key(authorization: &str) -> Option<String> {
+    let (_, credential) = authorization.split_once("Credential=")?;
+    Some(credential.split('/').next()?.to_owned())
+}
+
+fn respond(status: StatusCode, request: &str, kind: Option<&str>, body: &Value) -> Response {
+    let mut response = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, CONTENT_TYPE)
+        .header("x-amzn-requestid", request);
+    if let Some(kind) = kind {
+        response = response.header("x-amzn-errortype", kind);
+    }
+    match response.body(Body::from(body.to_string())) {
+        Ok(response) => response,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+#[derive(Deserialize)]
+struct Since {
+    since: Option<f64>,
+}
+
+async fn truth(State(service): State<Arc<Service>>, Query(query): Query<Since>) -> Json<Value> {
+    let since = query.since.unwrap_or(0.0);
+    Json(service.look(|engine, calls| history::history(engine, calls, since)))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    stream: String,
+    limit: Option<usize>,
+}
+
+async fn records(State(service): State<Arc<Service>>, Query(query): Query<Which>) -> Response {
+    let limit = query.limit.unwrap_or(10);
+    match service.look(|engine, _| history::records(engine, &query.stream, limit)) {
+        Some(records) => Json(records).into_response(),
+        None => (StatusCode::NOT_FOUND, "there is no such stream\n").into_response(),
+    }
+}

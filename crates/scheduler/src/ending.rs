@@ -1,0 +1,283 @@
+//! How attempts end, and what is learned from it.
+//!
+//! Decides: `data_ts`, the samples of model and margin, cycles, feasibility, backoff and
+//! suspension (control law §1–§5, §8).
+//! Invariant: `data_ts` never decreases, and never moves on a failure.
+
+use crate::event::{Cycle, Failure, FailureClass, Notice, Origin, Outcome};
+use crate::law::{Verdict, doubling, unit_interval};
+use crate::scheduler::Scheduler;
+use crate::time::{Span, Timestamp};
+use crate::view::{
+    Attempt, Due, DueWhy, FeasibilityChange, POOLED_BELOW, State, Suspension, Trouble,
+};
+
+/// A suspended view is tried again after this, then after twice as long, and so on.
+const PROBE_AFTER: Span = Span::from_secs(15 * 60);
+const PROBE_AFTER_MAX: Span = Span::from_secs(6 * 3600);
+
+impl Scheduler {
+    /// A refresh has finished and is visible.
+    pub(crate) fn succeed(
+        &mut self,
+        slot: usize,
+        attempt: &Attempt,
+        server_end: Option<Timestamp>,
+        outcome: Outcome,
+    ) {
+        let finished_at = server_end
+            .unwrap_or(self.now)
+            .max(attempt.submitted_at)
+            .min(self.now);
+        let duration = finished_at - attempt.submitted_at;
+        self.learn_duration(slot, attempt, duration);
+        let cycle = self.close_cycle(slot, attempt, finished_at);
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.data_ts = view.data_ts.max(attempt.data_ts);
+        view.trouble = Trouble::default();
+        view.refreshes += 1;
+        view.last_finish_at = Some(finished_at);
+        view.last_success_at = Some(finished_at);
+        view.last_duration = Some(duration);
+        view.cycle_void = false;
+        let name = view.spec.id.clone();
+        self.notice(Notice::Refreshed {
+            view: name.clone(),
+            attempt: attempt.id,
+            outcome,
+            duration,
+            finished_at,
+            cycle,
+        });
+        if attempt.suspension.is_some() {
+            self.notice(Notice::Resumed { view: name });
+        }
+        if let Some(cycle) = cycle {
+            self.judge_feasibility(slot, attempt, cycle);
+        }
+        self.settle(slot);
+        for child in self.children.get(&slot).cloned().unwrap_or_default() {
+            self.offer_news(child, slot);
+        }
+    }
+
+    fn learn_duration(&mut self, slot: usize, attempt: &Attempt, duration: Span) {
+        if !attempt.clean {
+            return;
+        }
+        let Some(Some(view)) = self.views.get_mut(slot) else {
+            return;
+        };
+        let miss_rate = view.spec.miss_rate;
+        if let Some(foreseen) = attempt.foreseen {
+            let late = duration > foreseen;
+            let borrowed = view.margin.samples() < POOLED_BELOW;
+            if view.margin.learn(late, miss_rate) == Verdict::RegimeChanged {
+                view.model.distrust();
+            }
+            if borrowed && let Some(warehouse) = self.warehouses.get_mut(view.warehouse) {
+                warehouse.margin.learn(late, miss_rate);
+                if view.margin.samples() == POOLED_BELOW {
+                    view.margin.inherit(&warehouse.margin);
+                }
+            }
+        }
+        view.model.learn(attempt.gap, duration);
+    }
+
+    /// A cycle ends with a successful refresh (control law §5). The first refresh is none,
+    /// nor is one that a pause or a closed schedule has touched.
+    fn close_cycle(&mut self, slot: usize, attempt: &Attempt, at: Timestamp) -> Option<Cycle> {
+        let view = self.view(slot)?;
+        let target_lag = self.target_lag(view)?;
+        let before = view.data_ts?;
+        // A view on views whose parents have not moved reads nothing: no cycle.
+        if view.cycle_void || attempt.data_ts? <= before {
+            return None;
+        }
+        let cycle = Cycle {
+            target_lag,
+            peak_lag: at - before,
+        };
+        let view = self.view_mut(slot)?;
+        if cycle.in_target() {
+            view.cycles_in_target += 1;
+        } else {
+            view.cycles_missed += 1;
+        }
+        Some(cycle)
+    }
+
+    fn judge_feasibility(&mut self, slot: usize, attempt: &Attempt, cycle: Cycle) {
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        let hurried = attempt.hurried;
+        let change = view
+            .feasibility
+            .count(cycle.peak_lag, cycle.in_target(), hurried);
+        let reachable = view.feasibility.reachable(view.spec.miss_rate);
+        let view = view.spec.id.clone();
+        match change {
+            FeasibilityChange::Infeasible => self.notice(Notice::Infeasible {
+                view,
+                reachable: reachable.unwrap_or(cycle.peak_lag),
+            }),
+            FeasibilityChange::Feasible => self.notice(Notice::FeasibleAgain { view }),
+            FeasibilityChange::None => {}
+        }
+    }
+
+    /// A parent has new data: its child goes now, unless it can wait for the next time.
+    fn offer_news(&mut self, child: usize, parent: usize) {
+        let (Some(view), Some(parent)) = (self.view(child), self.view(parent)) else {
+            return;
+        };
+        let State::Waiting { due } = &view.state else {
+            return;
+        };
+        if matches!(due, Due::Ready { .. }) {
+            return;
+        }
+        let Some(target_lag) = self.target_lag(view) else {
+            return;
+        };
+        let retrying = view.trouble.retry_at.is_some_and(|at| at > self.now);
+        let (start_at, _) = self.next_start(view, target_lag);
+        let parent_lag = self.target_lag(parent).unwrap_or(parent.spec.target_lag);
+        let (parent_next, _) = self.next_start(parent, parent_lag);
+        let next_news = parent_next + parent.last_duration.unwrap_or(Span::ZERO);
+        let known = self.source_ts(view).is_some();
+        self.settle(child);
+        if known && !retrying && start_at <= next_news {
+            self.queue_now(child, Origin::Parent, self.now);
+        }
+    }
+
+    /// The submit was refused: no statement exists.
+    pub(crate) fn not_executed(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
+        let now = self.now;
+        let Some(warehouse) = self.view(slot).map(|view| view.warehouse) else {
+            return;
+        };
+        match failure.class {
+            FailureClass::Throttled => {
+                if let Some(warehouse) = self.warehouses.get(warehouse)
+                    && let Some(budget) = self.budgets.get_mut(&warehouse.spec.api_scope)
+                {
+                    budget.throttled(now);
+                }
+            }
+            FailureClass::TooManyStatements => {
+                if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
+                    warehouse.slots.cut(now);
+                }
+            }
+            FailureClass::Transient
+            | FailureClass::Unreachable
+            | FailureClass::Away
+            | FailureClass::Permanent
+            | FailureClass::Data
+            | FailureClass::TimedOut
+            | FailureClass::Cancelled
+            | FailureClass::Unknown => return self.fail(slot, attempt, failure),
+        }
+        self.requeue(slot, attempt, failure);
+    }
+
+    /// Not the view's fault: it goes again soon, and nothing is held against it.
+    fn requeue(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
+        let (now, luck) = (self.now, self.luck(slot, attempt.id.serial()));
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.trouble.throttles += 1;
+        let target_lag = view.spec.target_lag;
+        let retry_at = now + view.trouble.backoff(failure.class, target_lag, luck);
+        view.trouble.retry_at = Some(retry_at);
+        let name = view.spec.id.clone();
+        self.notice(Notice::CallFailed {
+            view: name,
+            attempt: attempt.id,
+            failure,
+        });
+        match attempt.suspension {
+            Some(suspension) => self.suspend_until(slot, suspension, retry_at),
+            None => self.settle(slot),
+        }
+    }
+
+    /// An attempt has ended badly.
+    pub(crate) fn fail(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
+        let (now, luck) = (self.now, self.luck(slot, attempt.id.serial()));
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.last_finish_at = Some(now);
+        view.trouble.count(&failure);
+        let suspension = match attempt.suspension {
+            Some(before) => Some(Suspension {
+                failure: failure.clone(),
+                since: before.since,
+                probes: before.probes + u32::from(attempt.origin == Origin::Probe),
+            }),
+            None if view.trouble.suspends(failure.class) => Some(Suspension {
+                failure: failure.clone(),
+                since: now,
+                probes: 0,
+            }),
+            None => None,
+        };
+        let backoff = match &suspension {
+            Some(suspension) => doubling(PROBE_AFTER, suspension.probes, PROBE_AFTER_MAX),
+            None => view
+                .trouble
+                .backoff(failure.class, view.spec.target_lag, luck),
+        };
+        let retry_at = now + backoff;
+        view.trouble.retry_at = Some(retry_at);
+        let name = view.spec.id.clone();
+        self.notice(Notice::Failed {
+            view: name.clone(),
+            attempt: attempt.id,
+            failure: failure.clone(),
+            duration: now - attempt.submitted_at,
+            retry_at,
+        });
+        let Some(suspension) = suspension else {
+            return self.settle(slot);
+        };
+        if suspension.probes == 0 && suspension.since == now {
+            self.notice(Notice::Suspended {
+                view: name,
+                failure,
+                probe_at: retry_at,
+            });
+        }
+        self.suspend_until(slot, suspension, retry_at);
+    }
+
+    fn suspend_until(&mut self, slot: usize, suspension: Suspension, probe_at: Timestamp) {
+        if self.leave_if_wished(slot) || self.adopt_next(slot) {
+            return;
+        }
+        if self.view(slot).is_some_and(|view| view.wish.paused) {
+            self.set_state(slot, State::Paused);
+            return;
+        }
+        let due = Due::At {
+            at: probe_at,
+            why: DueWhy::Probe,
+            hurried: false,
+        };
+        self.set_state(slot, State::Suspended { suspension, due });
+    }
+
+    fn luck(&self, slot: usize, attempt: u64) -> f64 {
+        self.view(slot).map_or(0.5, |view| {
+            unit_interval(self.seed, view.spec.id.as_str(), attempt)
+        })
+    }
+}

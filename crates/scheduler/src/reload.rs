@@ -1,0 +1,433 @@
+//! What changes from outside: the plan, calendars, people's wishes, adoption, shutdown.
+//!
+//! Decides: what a new plan keeps (what was learned) and what it ends (what is gone, when
+//! its statement has ended), and that nothing is submitted before a scan has succeeded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::{AttemptId, Command, Failure, FailureClass, Found, Notice, Origin};
+use crate::law::{doubling, unit_interval};
+use crate::plan::{
+    ApiScope, Phase, Plan, ScheduleId, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
+};
+use crate::scheduler::{Lifecycle, Scheduler};
+use crate::time::{Span, Timestamp};
+use crate::view::{Attempt, Due, Leaving, NeverWhy, State, Trouble, View};
+use crate::warehouse::{Access, Budget, Warehouse};
+
+const SCAN_RETRY: Span = Span::from_secs(1);
+const SCAN_RETRY_MAX: Span = Span::from_secs(60);
+
+impl Scheduler {
+    pub(crate) fn take_plan(&mut self, plan: Plan) {
+        self.phases = plan.schedules;
+        self.take_warehouses(plan.warehouses);
+        let wanted: BTreeSet<ViewId> = plan.views.iter().map(|view| view.id.clone()).collect();
+        let gone: Vec<usize> = self
+            .by_id
+            .iter()
+            .filter(|(id, _)| !wanted.contains(*id))
+            .map(|(_, slot)| *slot)
+            .collect();
+        for slot in gone {
+            self.leave(slot, Leaving::Removed);
+        }
+        for spec in plan.views {
+            self.take_view(spec);
+        }
+        self.link_children();
+        let idle: Vec<usize> = self.by_id.values().copied().collect();
+        for slot in idle {
+            self.settle_if_waiting(slot);
+        }
+    }
+
+    fn take_warehouses(&mut self, specs: Vec<WarehouseSpec>) {
+        let now = self.now;
+        let mut shares: BTreeMap<ApiScope, f64> = BTreeMap::new();
+        for spec in specs {
+            let share = shares
+                .entry(spec.api_scope.clone())
+                .or_insert(spec.submits_per_second);
+            *share = share.min(spec.submits_per_second);
+            let index = self.warehouse_by_id.get(&spec.id).copied();
+            match index.and_then(|index| self.warehouses.get_mut(index)) {
+                None => {
+                    self.warehouse_by_id
+                        .insert(spec.id.clone(), self.warehouses.len());
+                    let warehouse = spec.id.clone();
+                    self.warehouses.push(Warehouse::new(spec, now));
+                    self.command(Command::Scan { warehouse });
+                }
+                Some(known) => {
+                    known.slots.set_most(spec.max_in_flight, now);
+                    let moved = known.spec.location != spec.location;
+                    known.spec = spec;
+                    if moved {
+                        known.access = Access::Scanning { tries: 0 };
+                        let warehouse = known.spec.id.clone();
+                        self.command(Command::Scan { warehouse });
+                    }
+                }
+            }
+        }
+        for (scope, share) in shares {
+            let budget = self.budgets.entry(scope);
+            budget
+                .or_insert_with(|| Budget::new(share, now))
+                .set_share(share);
+        }
+    }
+
+    fn take_view(&mut self, spec: ViewSpec) {
+        let Some(&warehouse) = self.warehouse_by_id.get(&spec.warehouse) else {
+            return;
+        };
+        let Some(&slot) = self.by_id.get(&spec.id) else {
+            return self.add_view(spec, warehouse);
+        };
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        if view.spec.location != spec.location || view.spec.warehouse != spec.warehouse {
+            return self.leave(slot, Leaving::Replaced(Box::new(spec)));
+        }
+        view.wish.leaving = None;
+        if view.spec == spec {
+            return;
+        }
+        // A priority or name change would leave a stale key in the admission queue.
+        let suspended = matches!(view.state, State::Suspended { .. });
+        if !view.state.in_flight() {
+            self.set_state(slot, State::Paused);
+        }
+        if let Some(view) = self.view_mut(slot) {
+            view.spec = spec;
+            if suspended {
+                view.trouble = Trouble::default();
+            }
+            if !view.state.in_flight() {
+                self.settle(slot);
+            }
+        }
+    }
+
+    fn add_view(&mut self, spec: ViewSpec, warehouse: usize) {
+        let slot = self
+            .views
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.views.len());
+        if slot == self.views.len() {
+            self.views.push(None);
+        }
+        self.by_id.insert(spec.id.clone(), slot);
+        let view = spec.id.clone();
+        if let Some(place) = self.views.get_mut(slot) {
+            *place = Some(View::new(spec, warehouse, self.now));
+        }
+        self.notice(Notice::ViewAdded { view });
+        self.settle(slot);
+    }
+
+    /// Gone at once when idle, else when its statement has ended.
+    fn leave(&mut self, slot: usize, leaving: Leaving) {
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.wish.leaving = Some(leaving);
+        if !view.state.in_flight() {
+            self.leave_if_wished(slot);
+        }
+    }
+
+    /// Carries out a wish to leave. The view is idle, or its statement has just ended.
+    pub(crate) fn leave_if_wished(&mut self, slot: usize) -> bool {
+        let Some(leaving) = self.view_mut(slot).and_then(|v| v.wish.leaving.take()) else {
+            return false;
+        };
+        // Paused is the state that no index knows.
+        self.set_state(slot, State::Paused);
+        let Some(view) = self.views.get_mut(slot).and_then(Option::take) else {
+            return true;
+        };
+        self.by_id.remove(&view.spec.id);
+        self.notice(Notice::ViewRemoved {
+            view: view.spec.id.clone(),
+        });
+        if let Leaving::Replaced(spec) = leaving
+            && let Some(&warehouse) = self.warehouse_by_id.get(&spec.warehouse)
+        {
+            self.add_view(*spec, warehouse);
+        }
+        self.link_children();
+        true
+    }
+
+    fn link_children(&mut self) {
+        let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (slot, view) in self.views.iter().enumerate() {
+            let parents = view.iter().flat_map(|view| &view.spec.after);
+            for parent in parents.filter_map(|id| self.by_id.get(id)) {
+                children.entry(*parent).or_default().push(slot);
+            }
+        }
+        self.children = children;
+    }
+
+    /// Recomputes when a waiting view is due.
+    fn settle_if_waiting(&mut self, slot: usize) {
+        if self
+            .view(slot)
+            .is_some_and(|view| matches!(view.state, State::Waiting { .. }))
+        {
+            self.settle(slot);
+        }
+    }
+
+    pub(crate) fn take_phase(&mut self, schedule: &ScheduleId, phase: Phase) {
+        let before = self.phases.insert(schedule.clone(), phase);
+        let turned = before.is_none_or(|before| before.open != phase.open);
+        let followers: Vec<usize> = self
+            .by_id
+            .values()
+            .copied()
+            .filter(|slot| {
+                self.view(*slot)
+                    .is_some_and(|view| view.spec.schedule.as_ref() == Some(schedule))
+            })
+            .collect();
+        for slot in followers {
+            if let Some(view) = self.view_mut(slot) {
+                view.cycle_void |= turned;
+            }
+            if turned {
+                self.settle_if_waiting(slot);
+            }
+        }
+    }
+
+    pub(crate) fn take_refresh_wish(&mut self, view: &ViewId, origin: Origin) {
+        let Some(&slot) = self.by_id.get(view) else {
+            return;
+        };
+        let Some(view) = self.view(slot) else {
+            return;
+        };
+        let manual = origin == Origin::Manual;
+        match &view.state {
+            State::Waiting { .. } => self.queue_now(slot, origin, self.now),
+            State::Suspended { .. } if manual => self.queue_now(slot, origin, self.now),
+            State::Paused if manual => {
+                let due = Due::Never {
+                    why: NeverWhy::Closed,
+                };
+                self.set_state(slot, State::Waiting { due });
+                self.queue_now(slot, origin, self.now);
+            }
+            // One in flight is joined: what it will show is what was asked for.
+            State::Submitting { .. }
+            | State::Running { .. }
+            | State::Cancelling { .. }
+            | State::Unsure { .. }
+            | State::Suspended { .. }
+            | State::Paused => {}
+        }
+    }
+
+    pub(crate) fn take_pause(&mut self, id: &ViewId) {
+        let Some(&slot) = self.by_id.get(id) else {
+            return;
+        };
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.wish.paused = true;
+        view.cycle_void = true;
+        if !view.state.in_flight() {
+            self.set_state(slot, State::Paused);
+        }
+        self.notice(Notice::Paused { view: id.clone() });
+    }
+
+    pub(crate) fn take_resume(&mut self, id: &ViewId) {
+        let Some(&slot) = self.by_id.get(id) else {
+            return;
+        };
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.wish.paused = false;
+        if !view.state.in_flight() {
+            view.trouble = Trouble::default();
+            self.settle(slot);
+        }
+        self.notice(Notice::Resumed { view: id.clone() });
+    }
+
+    pub(crate) fn take_scan(&mut self, id: &WarehouseId, result: Result<Vec<Found>, Failure>) {
+        let Some(&index) = self.warehouse_by_id.get(id) else {
+            return;
+        };
+        let now = self.now;
+        let luck = unit_interval(self.seed, id.as_str(), now.as_micros().unsigned_abs());
+        let Some(warehouse) = self.warehouses.get_mut(index) else {
+            return;
+        };
+        let Access::Scanning { tries } = warehouse.access else {
+            return;
+        };
+        match result {
+            Ok(found) => {
+                warehouse.access = Access::Open;
+                self.dispatch_wanted = true;
+                let adopted = self.adopt(index, found);
+                self.notice(Notice::WarehouseReady {
+                    warehouse: id.clone(),
+                    adopted,
+                });
+            }
+            Err(failure) => {
+                let wait = if failure.class == FailureClass::Permanent {
+                    SCAN_RETRY_MAX
+                } else {
+                    doubling(SCAN_RETRY, tries, SCAN_RETRY_MAX)
+                };
+                let retry_at = now + wait.scale(0.75 + 0.5 * luck);
+                warehouse.access = Access::Blocked {
+                    failure: failure.clone(),
+                    retry_at,
+                    tries: tries.saturating_add(1),
+                };
+                self.notice(Notice::WarehouseBlocked {
+                    warehouse: id.clone(),
+                    failure,
+                    retry_at,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn retry_scans(&mut self) {
+        for index in 0..self.warehouses.len() {
+            let now = self.now;
+            let Some(warehouse) = self.warehouses.get_mut(index) else {
+                return;
+            };
+            if let Access::Blocked {
+                retry_at, tries, ..
+            } = warehouse.access
+                && retry_at <= now
+            {
+                warehouse.access = Access::Scanning { tries };
+                let warehouse = warehouse.spec.id.clone();
+                self.command(Command::Scan { warehouse });
+            }
+        }
+    }
+
+    /// Takes over what was found running; statements of views that are no more run out by
+    /// themselves.
+    fn adopt(&mut self, warehouse: usize, mut found: Vec<Found>) -> usize {
+        found.sort_by_key(|statement| statement.created_at);
+        let mut adopted = 0;
+        for statement in found {
+            let Some(&slot) = self.by_id.get(&statement.view) else {
+                continue;
+            };
+            let Some(view) = self.view_mut(slot) else {
+                continue;
+            };
+            if view.warehouse == warehouse {
+                view.wish.adopt.push_back(statement);
+                adopted += 1;
+                if !view.state.in_flight() {
+                    self.adopt_next(slot);
+                }
+            }
+        }
+        adopted
+    }
+
+    /// Follows the next statement of an earlier life, if there is one.
+    pub(crate) fn adopt_next(&mut self, slot: usize) -> bool {
+        let now = self.now;
+        let serial = self.attempts + 1;
+        let Some(view) = self.view_mut(slot) else {
+            return false;
+        };
+        let Some(found) = view.wish.adopt.pop_front() else {
+            return false;
+        };
+        let created_at = found.created_at.min(now);
+        let target_lag = view.spec.target_lag;
+        let id = AttemptId {
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            serial,
+        };
+        let attempt = Attempt {
+            id,
+            origin: Origin::Adopted,
+            submitted_at: created_at,
+            called_at: now,
+            called_wait: Span::ZERO,
+            gap: target_lag,
+            foreseen: None,
+            expected: None,
+            // What its parents held when it began is not known any more.
+            data_ts: view.spec.after.is_empty().then_some(created_at),
+            clean: false,
+            hurried: false,
+            call_failures: 0,
+            suspension: None,
+            limit: view.statement_limit(target_lag),
+            timed_out: false,
+        };
+        let name = view.spec.id.clone();
+        self.attempts = serial;
+        self.notice(Notice::Adopted {
+            view: name,
+            attempt: id,
+            statement: found.statement.clone(),
+        });
+        self.watch(slot, attempt, found.statement);
+        true
+    }
+
+    pub(crate) fn take_shutdown(&mut self, until: Timestamp) {
+        self.lifecycle = match self.lifecycle {
+            Lifecycle::Running => Lifecycle::Draining { until },
+            Lifecycle::Draining { until: before } => Lifecycle::Draining {
+                until: before.min(until),
+            },
+            Lifecycle::Stopped => Lifecycle::Stopped,
+        };
+    }
+
+    pub(crate) fn drain_left(&self) -> Span {
+        match self.lifecycle {
+            Lifecycle::Running | Lifecycle::Stopped => Span::MAX,
+            Lifecycle::Draining { until } => (until - self.now).max(Span::ZERO),
+        }
+    }
+
+    /// The drain's budget is over: what still runs is left to a later life to adopt.
+    pub(crate) fn end_drain_when_due(&mut self) {
+        let Lifecycle::Draining { until } = self.lifecycle else {
+            return;
+        };
+        if until > self.now {
+            return;
+        }
+        let left: Vec<(ViewId, AttemptId)> = self
+            .views
+            .iter()
+            .flatten()
+            .filter_map(|view| Some((view.spec.id.clone(), view.state.attempt()?.id)))
+            .collect();
+        for (view, attempt) in left {
+            self.notice(Notice::LeftRunning { view, attempt });
+        }
+        self.lifecycle = Lifecycle::Stopped;
+    }
+}

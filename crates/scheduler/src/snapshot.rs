@@ -1,0 +1,373 @@
+//! The state of every view at one instant, each with the reason why it waits.
+//!
+//! Decides: the words in which the scheduler's state is reported.
+//! Deliberately absent: formats; the shell turns this into metrics, JSON and pages.
+
+use crate::event::{AttemptId, Failure, Origin};
+use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
+use crate::scheduler::Scheduler;
+use crate::time::{Span, Timestamp};
+use crate::view::{Due, DueWhy, NeverWhy, State, View};
+use crate::warehouse::{self, Warehouse};
+
+/// Everything at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    pub draining: bool,
+    /// In the order of their ids.
+    pub views: Vec<ViewSnapshot>,
+    pub warehouses: Vec<WarehouseSnapshot>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewSnapshot {
+    pub view: ViewId,
+    pub warehouse: WarehouseId,
+    pub state: StateName,
+    /// Why it is not being refreshed this moment; `None` while it is.
+    pub wait: Option<Wait>,
+    /// The attempt in flight and, where it is known, its statement.
+    pub attempt: Option<(AttemptId, Option<StatementId>)>,
+    /// When the attempt in flight was submitted, and why.
+    pub submitted: Option<(Timestamp, Origin)>,
+    pub data_ts: Option<Timestamp>,
+    /// The target that holds at this hour; `None` while closed.
+    pub target_lag: Option<Span>,
+    /// The configured target.
+    pub configured_target_lag: Span,
+    pub schedule: Option<ScheduleId>,
+    /// P: how long after `data_ts` the next refresh starts.
+    pub interval: Option<Span>,
+    /// d̂ of the fixed part of a refresh, and e^q.
+    pub expected_duration: Option<Span>,
+    pub margin: f64,
+    pub last_duration: Option<Span>,
+    pub last_success_at: Option<Timestamp>,
+    pub last_failure: Option<Failure>,
+    pub failures_in_a_row: u32,
+    pub infeasible: bool,
+    /// The (1 − ε) quantile of recent peak lags: the target it could hold.
+    pub reachable_target_lag: Option<Span>,
+    pub refreshes: u64,
+    /// Data API calls that were made for it.
+    pub calls: u64,
+    pub cycles_in_target: u64,
+    pub cycles_missed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WarehouseSnapshot {
+    pub warehouse: WarehouseId,
+    pub access: Access,
+    pub in_flight: u32,
+    pub slots: u32,
+    pub slots_configured: u32,
+    pub dispatch_wait: Span,
+    pub ignores_wait: bool,
+    /// Views that are due and not admitted.
+    pub deferred: usize,
+}
+
+/// Whether a warehouse may be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// Statements of an earlier life are being looked for.
+    Scanning,
+    Blocked {
+        failure: Failure,
+        retry_at: Timestamp,
+    },
+    Open,
+}
+
+/// A view's state, for labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StateName {
+    Waiting,
+    Submitting,
+    Running,
+    Cancelling,
+    Unsure,
+    Suspended,
+    Paused,
+    Closed,
+}
+
+impl StateName {
+    pub const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Submitting,
+        Self::Running,
+        Self::Cancelling,
+        Self::Unsure,
+        Self::Suspended,
+        Self::Paused,
+        Self::Closed,
+    ];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Submitting => "submitting",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Unsure => "unsure",
+            Self::Suspended => "suspended",
+            Self::Paused => "paused",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a view waits, and until when at the latest where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: WaitReason,
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WaitReason {
+    /// Its latest safe start has not come.
+    NotDue,
+    /// A failure is being waited out.
+    Backoff,
+    /// Its parents have nothing new for it.
+    Parent,
+    Closed,
+    Paused,
+    Suspended,
+    /// Due, but every slot of the warehouse is taken.
+    Slots,
+    /// Due, but the API budget is spent.
+    ApiRate,
+    /// Due, but the warehouse has not been scanned for an earlier life's statements.
+    Adopting,
+    /// Due, but the scan fails.
+    WarehouseBlocked,
+    /// The daemon is shutting down.
+    Draining,
+    /// `observe` mode: it is never submitted.
+    Observe,
+}
+
+impl WaitReason {
+    pub const ALL: [Self; 12] = [
+        Self::NotDue,
+        Self::Backoff,
+        Self::Parent,
+        Self::Closed,
+        Self::Paused,
+        Self::Suspended,
+        Self::Slots,
+        Self::ApiRate,
+        Self::Adopting,
+        Self::WarehouseBlocked,
+        Self::Draining,
+        Self::Observe,
+    ];
+
+    /// Whether the view is due and only its admission is missing.
+    #[must_use]
+    pub fn is_deferral(self) -> bool {
+        match self {
+            Self::Slots
+            | Self::ApiRate
+            | Self::Adopting
+            | Self::WarehouseBlocked
+            | Self::Draining => true,
+            Self::NotDue
+            | Self::Backoff
+            | Self::Parent
+            | Self::Closed
+            | Self::Paused
+            | Self::Suspended
+            | Self::Observe => false,
+        }
+    }
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotDue => "not_due",
+            Self::Backoff => "backoff",
+            Self::Parent => "parent",
+            Self::Closed => "closed",
+            Self::Paused => "paused",
+            Self::Suspended => "suspended",
+            Self::Slots => "slots",
+            Self::ApiRate => "api_rate",
+            Self::Adopting => "adopting",
+            Self::WarehouseBlocked => "warehouse_blocked",
+            Self::Draining => "draining",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+impl Scheduler {
+    /// The state of every view at this instant.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let views = self.by_id.values().filter_map(|slot| {
+            let view = self.view(*slot)?;
+            Some(self.view_snapshot(view, self.warehouses.get(view.warehouse)?))
+        });
+        Snapshot {
+            at: self.now,
+            draining: self.draining(),
+            views: views.collect(),
+            warehouses: self.warehouses.iter().map(warehouse_snapshot).collect(),
+        }
+    }
+
+    fn view_snapshot(&self, view: &View, warehouse: &Warehouse) -> ViewSnapshot {
+        let target_lag = self.target_lag(view);
+        let interval = target_lag.map(|lag| {
+            view.interval(view.latest_start(lag, &warehouse.margin, warehouse.dispatch_wait))
+        });
+        let attempt = view.state.attempt();
+        let statement = match &view.state {
+            State::Running { statement, .. } | State::Cancelling { statement, .. } => {
+                Some(statement.clone())
+            }
+            State::Waiting { .. }
+            | State::Submitting { .. }
+            | State::Unsure { .. }
+            | State::Suspended { .. }
+            | State::Paused => None,
+        };
+        ViewSnapshot {
+            view: view.spec.id.clone(),
+            warehouse: view.spec.warehouse.clone(),
+            state: state_name(&view.state),
+            wait: self.wait(view, warehouse),
+            attempt: attempt.map(|attempt| (attempt.id, statement)),
+            submitted: attempt.map(|attempt| (attempt.submitted_at, attempt.origin)),
+            data_ts: view.data_ts,
+            target_lag,
+            configured_target_lag: view.spec.target_lag,
+            schedule: view.spec.schedule.clone(),
+            interval,
+            expected_duration: view.model.fit().map(|fit| Span::from_secs_f64(fit.fixed)),
+            margin: view.margin_factor(&warehouse.margin),
+            last_duration: view.last_duration,
+            last_success_at: view.last_success_at,
+            last_failure: view.trouble.last.clone(),
+            failures_in_a_row: view.trouble.in_a_row,
+            infeasible: view.feasibility.infeasible,
+            reachable_target_lag: view.feasibility.reachable(view.spec.miss_rate),
+            refreshes: view.refreshes,
+            calls: view.calls,
+            cycles_in_target: view.cycles_in_target,
+            cycles_missed: view.cycles_missed,
+        }
+    }
+
+    fn wait(&self, view: &View, warehouse: &Warehouse) -> Option<Wait> {
+        let forever = |reason| {
+            Some(Wait {
+                reason,
+                until: None,
+            })
+        };
+        let due = match &view.state {
+            State::Paused => return forever(WaitReason::Paused),
+            State::Waiting { due } | State::Suspended { due, .. } => due,
+            State::Submitting { .. }
+            | State::Running { .. }
+            | State::Cancelling { .. }
+            | State::Unsure { .. } => return None,
+        };
+        let suspended = matches!(view.state, State::Suspended { .. });
+        match due {
+            Due::Never {
+                why: NeverWhy::Closed,
+            } => Some(Wait {
+                reason: WaitReason::Closed,
+                until: view
+                    .spec
+                    .schedule
+                    .as_ref()
+                    .and_then(|schedule| self.phases.get(schedule)?.until),
+            }),
+            Due::Never {
+                why: NeverWhy::Parent,
+            } => forever(WaitReason::Parent),
+            Due::At { at, why, .. } => Some(Wait {
+                reason: match why {
+                    _ if suspended => WaitReason::Suspended,
+                    _ if view.spec.mode == Mode::Observe => WaitReason::Observe,
+                    DueWhy::Lag | DueWhy::Observe => WaitReason::NotDue,
+                    DueWhy::Retry => WaitReason::Backoff,
+                    DueWhy::Probe => WaitReason::Suspended,
+                },
+                until: Some(*at),
+            }),
+            Due::Ready { .. } => Some(self.deferral(warehouse)),
+        }
+    }
+
+    fn deferral(&self, warehouse: &Warehouse) -> Wait {
+        let wait = |reason, until| Wait { reason, until };
+        if self.draining() {
+            return wait(WaitReason::Draining, None);
+        }
+        match &warehouse.access {
+            warehouse::Access::Scanning { .. } => return wait(WaitReason::Adopting, None),
+            warehouse::Access::Blocked { retry_at, .. } => {
+                return wait(WaitReason::WarehouseBlocked, Some(*retry_at));
+            }
+            warehouse::Access::Open => {}
+        }
+        if !warehouse.has_room() {
+            return wait(WaitReason::Slots, None);
+        }
+        let budget = self.budgets.get(&warehouse.spec.api_scope);
+        wait(
+            WaitReason::ApiRate,
+            budget.map(warehouse::Budget::admits_at),
+        )
+    }
+}
+
+fn state_name(state: &State) -> StateName {
+    match state {
+        State::Waiting {
+            due: Due::Never {
+                why: NeverWhy::Closed,
+            },
+        } => StateName::Closed,
+        State::Waiting { .. } => StateName::Waiting,
+        State::Submitting { .. } => StateName::Submitting,
+        State::Running { .. } => StateName::Running,
+        State::Cancelling { .. } => StateName::Cancelling,
+        State::Unsure { .. } => StateName::Unsure,
+        State::Suspended { .. } => StateName::Suspended,
+        State::Paused => StateName::Paused,
+    }
+}
+
+fn warehouse_snapshot(warehouse: &Warehouse) -> WarehouseSnapshot {
+    WarehouseSnapshot {
+        warehouse: warehouse.spec.id.clone(),
+        access: match &warehouse.access {
+            warehouse::Access::Scanning { .. } => Access::Scanning,
+            warehouse::Access::Blocked {
+                failure, retry_at, ..
+            } => Access::Blocked {
+                failure: failure.clone(),
+                retry_at: *retry_at,
+            },
+            warehouse::Access::Open => Access::Open,
+        },
+        in_flight: warehouse.in_flight,
+        slots: warehouse.slots.effective(),
+        slots_configured: warehouse.spec.max_in_flight,
+        dispatch_wait: warehouse.dispatch_wait,
+        ignores_wait: warehouse.ignores_wait,
+        deferred: warehouse.ready.len(),
+    }
+}

@@ -1,0 +1,459 @@
+//! One view: its state, what was learned of it, what is wished of it.
+//!
+//! Decides: the states a view can be in, and what each of them waits for.
+//! Deliberately absent: transitions. `Scheduler::set_state` is the only writer of
+//! [`View::state`], because the deadline and admission indexes must follow it.
+
+use std::collections::VecDeque;
+
+use crate::event::{AttemptId, Failure, FailureClass, Found, Origin};
+use crate::law::{Blind, DurationModel, Fit, Margin, doubling};
+use crate::plan::{StatementId, StatementTimeout, ViewSpec};
+use crate::time::{Span, Timestamp};
+
+/// Before anything is known, a refresh is taken to last a quarter of the target, at most this.
+const FIRST_GUESS_MAX: Span = Span::from_secs(10);
+/// Below so many refreshes a view borrows its warehouse's margin (control law §3).
+pub(crate) const POOLED_BELOW: u32 = 50;
+/// No statement of Redshift may run longer (Data API limits).
+pub(crate) const STATEMENT_LIFE_MAX: Span = Span::from_secs(24 * 3600);
+/// Peak lags kept to say which target a view could hold.
+const PEAKS_KEPT: usize = 64;
+/// So many missed cycles in a row make a view infeasible, so many held ones feasible again.
+const FEASIBILITY_RUN: u32 = 3;
+
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) spec: ViewSpec,
+    /// Index of its warehouse.
+    pub(crate) warehouse: usize,
+    pub(crate) state: State,
+    /// Up to when the view holds the stream; `None` until a refresh has told.
+    pub(crate) data_ts: Option<Timestamp>,
+    /// When the daemon took the view up: stands in for an unknown `data_ts` in orderings.
+    pub(crate) taken_up_at: Timestamp,
+    pub(crate) last_finish_at: Option<Timestamp>,
+    pub(crate) last_success_at: Option<Timestamp>,
+    pub(crate) last_duration: Option<Span>,
+    pub(crate) model: DurationModel,
+    pub(crate) margin: Margin,
+    pub(crate) trouble: Trouble,
+    pub(crate) feasibility: Feasibility,
+    /// The open cycle has seen a pause or a closed schedule and does not count.
+    pub(crate) cycle_void: bool,
+    pub(crate) refreshes: u64,
+    /// Calls to the API that were made for it.
+    pub(crate) calls: u64,
+    pub(crate) cycles_in_target: u64,
+    pub(crate) cycles_missed: u64,
+    pub(crate) wish: Wish,
+}
+
+/// What is to happen once the view is idle again.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    pub(crate) paused: bool,
+    /// Refresh at the front of the queue.
+    pub(crate) refresh: Option<Origin>,
+    pub(crate) leaving: Option<Leaving>,
+    /// Further statements of an earlier life, to be awaited one after the other.
+    pub(crate) adopt: VecDeque<Found>,
+}
+
+/// A view in flight cannot go at once.
+#[derive(Debug)]
+pub(crate) enum Leaving {
+    Removed,
+    /// The id now means another view.
+    Replaced(Box<ViewSpec>),
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Idle.
+    Waiting { due: Due },
+    /// The submit is under way.
+    Submitting { attempt: Attempt, long_poll: bool },
+    /// The statement exists.
+    Running {
+        attempt: Attempt,
+        statement: StatementId,
+        ask: Ask,
+        /// When it has run too long.
+        give_up_at: Timestamp,
+    },
+    /// It ran too long; it counts as running until a describe says otherwise.
+    Cancelling {
+        attempt: Attempt,
+        statement: StatementId,
+        ask: Ask,
+        /// When to send the cancel again.
+        again_at: Timestamp,
+    },
+    /// The submit's answer was lost: it may be running.
+    Unsure { attempt: Attempt, ask: Ask },
+    /// The daemon has given up until `due`.
+    Suspended { suspension: Suspension, due: Due },
+    /// A person asked for rest.
+    Paused,
+}
+
+/// When an idle view wants to go.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Due {
+    At {
+        at: Timestamp,
+        why: DueWhy,
+        /// The latest safe start had already passed when this was computed.
+        hurried: bool,
+    },
+    /// It wants to go now and stands in its warehouse's queue.
+    Ready {
+        since: Timestamp,
+        origin: Origin,
+        /// Latest safe start, by which the queue is ordered.
+        start_by: Timestamp,
+        hurried: bool,
+    },
+    /// Not before something else happens.
+    Never { why: NeverWhy },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DueWhy {
+    /// The latest safe start.
+    Lag,
+    /// The wait after a failure.
+    Retry,
+    /// A suspended view is tried again.
+    Probe,
+    /// `observe` mode: when it would be refreshed again.
+    Observe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NeverWhy {
+    /// Its schedule is closed.
+    Closed,
+    /// Its parents have nothing new for it.
+    Parent,
+}
+
+/// The next question about a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    At(Timestamp),
+    /// Asked; the answer is due.
+    Asked {
+        long_poll: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) id: AttemptId,
+    pub(crate) origin: Origin,
+    /// U: when the submit was handed out, or the server created an adopted statement.
+    pub(crate) submitted_at: Timestamp,
+    /// When the last call for it went out.
+    pub(crate) called_at: Timestamp,
+    /// The long poll that the last call asked for.
+    pub(crate) called_wait: Span,
+    /// x of the duration model.
+    pub(crate) gap: Span,
+    /// d̂·e^q at submit; `None` where nothing was foreseen, or it cannot be judged.
+    pub(crate) foreseen: Option<Span>,
+    /// d̂ at submit, for polling.
+    pub(crate) expected: Option<Span>,
+    /// Up to when the view will hold the stream if this succeeds.
+    pub(crate) data_ts: Option<Timestamp>,
+    /// Whether its duration is a sample of the model.
+    pub(crate) clean: bool,
+    /// It started at once after the previous one, and had to.
+    pub(crate) hurried: bool,
+    /// How often its calls have failed in a row.
+    pub(crate) call_failures: u32,
+    /// Set when the view was suspended as it began.
+    pub(crate) suspension: Option<Suspension>,
+    pub(crate) limit: Span,
+    /// It was cancelled for its length, by the daemon.
+    pub(crate) timed_out: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Suspension {
+    pub(crate) failure: Failure,
+    pub(crate) since: Timestamp,
+    /// Half-open probes that failed.
+    pub(crate) probes: u32,
+}
+
+/// What went wrong since the last success.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    pub(crate) in_a_row: u32,
+    /// How often in a row the same thing went wrong.
+    pub(crate) same: u32,
+    pub(crate) timeouts: u32,
+    pub(crate) throttles: u32,
+    pub(crate) last: Option<Failure>,
+    pub(crate) retry_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Feasibility {
+    misses: u32,
+    hits: u32,
+    pub(crate) infeasible: bool,
+    peaks: VecDeque<Span>,
+}
+
+/// A change of mind about whether the target can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FeasibilityChange {
+    None,
+    Infeasible,
+    Feasible,
+}
+
+impl State {
+    /// Whether the warehouse may be running a statement for the view.
+    pub(crate) fn in_flight(&self) -> bool {
+        self.attempt().is_some()
+    }
+
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::Submitting { attempt, .. }
+            | Self::Running { attempt, .. }
+            | Self::Cancelling { attempt, .. }
+            | Self::Unsure { attempt, .. } => Some(attempt),
+            Self::Waiting { .. } | Self::Suspended { .. } | Self::Paused => None,
+        }
+    }
+
+    pub(crate) fn due(&self) -> Option<&Due> {
+        match self {
+            Self::Waiting { due } | Self::Suspended { due, .. } => Some(due),
+            Self::Submitting { .. }
+            | Self::Running { .. }
+            | Self::Cancelling { .. }
+            | Self::Unsure { .. }
+            | Self::Paused => None,
+        }
+    }
+
+    /// The next moment at which this state wants to be looked at.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        let asking = |ask: &Ask| match ask {
+            Ask::At(at) => Some(*at),
+            Ask::Asked { .. } => None,
+        };
+        match self {
+            Self::Waiting { due } | Self::Suspended { due, .. } => match due {
+                Due::At { at, .. } => Some(*at),
+                Due::Ready { .. } | Due::Never { .. } => None,
+            },
+            Self::Submitting { .. } | Self::Paused => None,
+            Self::Running {
+                ask, give_up_at, ..
+            } => Some(asking(ask).map_or(*give_up_at, |at| at.min(*give_up_at))),
+            Self::Cancelling { ask, again_at, .. } => {
+                Some(asking(ask).map_or(*again_at, |at| at.min(*again_at)))
+            }
+            Self::Unsure { ask, .. } => asking(ask),
+        }
+    }
+
+    /// Whether a call that asks the endpoint to wait is under way.
+    pub(crate) fn long_polls(&self) -> bool {
+        match self {
+            Self::Submitting { long_poll, .. } => *long_poll,
+            Self::Running { ask, .. } | Self::Cancelling { ask, .. } | Self::Unsure { ask, .. } => {
+                matches!(ask, Ask::Asked { long_poll: true })
+            }
+            Self::Waiting { .. } | Self::Suspended { .. } | Self::Paused => false,
+        }
+    }
+}
+
+impl View {
+    pub(crate) fn new(spec: ViewSpec, warehouse: usize, now: Timestamp) -> Self {
+        Self {
+            spec,
+            warehouse,
+            state: State::Waiting {
+                due: Due::Never {
+                    why: NeverWhy::Closed,
+                },
+            },
+            data_ts: None,
+            taken_up_at: now,
+            last_finish_at: None,
+            last_success_at: None,
+            last_duration: None,
+            model: DurationModel::default(),
+            margin: Margin::default(),
+            trouble: Trouble::default(),
+            feasibility: Feasibility::default(),
+            cycle_void: false,
+            refreshes: 0,
+            calls: 0,
+            cycles_in_target: 0,
+            cycles_missed: 0,
+            wish: Wish::default(),
+        }
+    }
+
+    /// d̂ for a gap; before any sample a guess from the target.
+    pub(crate) fn fit(&self, target_lag: Span) -> Fit {
+        self.model.fit().unwrap_or_else(|| Fit {
+            fixed: (target_lag / 4).min(FIRST_GUESS_MAX).as_secs_f64(),
+            slope: 0.0,
+        })
+    }
+
+    /// e^q: its own, or the warehouse's while it has few samples.
+    pub(crate) fn margin_factor(&self, pooled: &Margin) -> f64 {
+        if self.margin.samples() < POOLED_BELOW {
+            pooled.factor()
+        } else {
+            self.margin.factor()
+        }
+    }
+
+    /// P before clamping to the intervals that the operator allows.
+    pub(crate) fn latest_start(&self, target_lag: Span, pooled: &Margin, wait: Span) -> Span {
+        Blind {
+            target_lag,
+            fit: self.fit(target_lag),
+            margin: self.margin_factor(pooled),
+            dispatch_wait: wait.min(target_lag / 10),
+        }
+        .latest_start()
+    }
+
+    /// P as it is used.
+    pub(crate) fn interval(&self, latest_start: Span) -> Span {
+        let longest = self.spec.max_interval.unwrap_or(Span::MAX);
+        latest_start.max(self.spec.min_interval).min(longest)
+    }
+
+    /// How long the next statement may run (control law §8).
+    pub(crate) fn statement_limit(&self, target_lag: Span) -> Span {
+        let base = match self.spec.timeout {
+            StatementTimeout::Stated(limit) => limit,
+            StatementTimeout::Default(_) if self.data_ts.is_none() => STATEMENT_LIFE_MAX,
+            StatementTimeout::Default(limit) => {
+                let fit = self.fit(target_lag);
+                let expected = fit.fixed + fit.slope * target_lag.as_secs_f64();
+                limit.max(Span::from_secs_f64(4.0 * expected))
+            }
+        };
+        doubling(base, self.trouble.timeouts, STATEMENT_LIFE_MAX)
+    }
+}
+
+impl Trouble {
+    /// Counts a failure, and says how often it has now happened in a row.
+    pub(crate) fn count(&mut self, failure: &Failure) {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        let repeated = self.last.as_ref().is_some_and(|last| last.same_as(failure));
+        self.same = if repeated {
+            self.same.saturating_add(1)
+        } else {
+            1
+        };
+        if failure.class == FailureClass::TimedOut {
+            self.timeouts = self.timeouts.saturating_add(1);
+        }
+        self.last = Some(failure.clone());
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.in_a_row == 0 && self.throttles == 0
+    }
+
+    /// Whether the daemon stops trying (control law §8).
+    pub(crate) fn suspends(&self, class: FailureClass) -> bool {
+        match class {
+            FailureClass::Permanent => self.same >= 2,
+            FailureClass::Data => self.same >= 3,
+            FailureClass::TimedOut => self.timeouts >= 3,
+            FailureClass::Transient => self.in_a_row >= 5 && self.same >= 5,
+            FailureClass::Throttled
+            | FailureClass::TooManyStatements
+            | FailureClass::Unreachable
+            | FailureClass::Away
+            | FailureClass::Cancelled
+            | FailureClass::Unknown => false,
+        }
+    }
+
+    /// How long to stay away; `luck` in [0, 1) spreads those who fail together.
+    pub(crate) fn backoff(&self, class: FailureClass, target_lag: Span, luck: f64) -> Span {
+        let n = self.in_a_row.saturating_sub(1);
+        let patience = (target_lag / 2).min(Span::from_secs(300));
+        let half_jitter = |span: Span| span.scale(0.5 + 0.5 * luck);
+        match class {
+            FailureClass::Transient | FailureClass::TimedOut => {
+                let ceiling = doubling(Span::from_secs(1), n, patience);
+                ceiling.scale(luck).max(Span::from_millis(100))
+            }
+            FailureClass::Throttled | FailureClass::TooManyStatements => {
+                let n = self.throttles.saturating_sub(1);
+                let ceiling = doubling(Span::from_millis(250), n, Span::from_secs(5));
+                ceiling.scale(luck).max(Span::from_millis(20))
+            }
+            FailureClass::Unreachable => {
+                half_jitter(doubling(Span::from_secs(1), n, Span::from_secs(300)))
+            }
+            FailureClass::Permanent => half_jitter(patience.min(Span::from_secs(30))),
+            FailureClass::Data => {
+                half_jitter(doubling(Span::from_secs(30), 2 * n, Span::from_secs(900)))
+            }
+            FailureClass::Away | FailureClass::Cancelled | FailureClass::Unknown => {
+                half_jitter(doubling(Span::from_secs(15), n, Span::from_secs(300)))
+            }
+        }
+    }
+}
+
+impl Feasibility {
+    /// Counts a cycle. A miss counts only where nothing but the refresh itself was slow.
+    pub(crate) fn count(&mut self, peak: Span, held: bool, hurried: bool) -> FeasibilityChange {
+        if self.peaks.len() == PEAKS_KEPT {
+            self.peaks.pop_front();
+        }
+        self.peaks.push_back(peak);
+        self.hits = if held { self.hits.saturating_add(1) } else { 0 };
+        self.misses = match (held, hurried) {
+            (true, _) => 0,
+            (false, true) => self.misses.saturating_add(1),
+            (false, false) => self.misses,
+        };
+        if !self.infeasible && self.misses >= FEASIBILITY_RUN {
+            self.infeasible = true;
+            return FeasibilityChange::Infeasible;
+        }
+        if self.infeasible && self.hits >= FEASIBILITY_RUN {
+            self.infeasible = false;
+            return FeasibilityChange::Feasible;
+        }
+        FeasibilityChange::None
+    }
+
+    /// The (1 − ε) quantile of the peak lags seen lately: a target the view could hold.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index into at most 64 values"
+    )]
+    pub(crate) fn reachable(&self, miss_rate: f64) -> Option<Span> {
+        let mut peaks: Vec<Span> = self.peaks.iter().copied().collect();
+        peaks.sort_unstable();
+        let rank = ((1.0 - miss_rate) * peaks.len() as f64).ceil() as usize;
+        peaks.get(rank.saturating_sub(1)).copied()
+    }
+}

@@ -1,0 +1,43 @@
+//! `tidekeeper healthcheck`: whose address to ask.
+//!
+//! Decides: the address given, else the one in the configuration the daemon runs with, else
+//! the default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::healthcheck;
+use crate::config::{self, Source};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The daemon's address.
+    #[arg(long)]
+    address: Option<SocketAddr>,
+    /// The configuration that the daemon runs with.
+    #[arg(long, short, value_name = "FILE", env = "TIDEKEEPER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let address = match args.address {
+        Some(address) => address,
+        None => configured(args),
+    };
+    let healthy = healthcheck::run(address).await?;
+    Ok(if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What the configuration says; the default where there is none.
+fn configured(args: &Args) -> SocketAddr {
+    let environment = super::environment();
+    Source::choose(args.config.as_deref(), &environment)
+        .ok()
+        .and_then(|source| config::load(&source, &environment).config)
+        .map_or(config::LISTEN, |config| config.daemon.listen)
+}

@@ -1,0 +1,218 @@
+//! The configuration in the words of those who act on it: the scheduler's plan, the clients'
+//! settings, the metrics' catalogue.
+//!
+//! Deliberately absent: checks. What arrives here has been checked.
+
+use std::collections::BTreeMap;
+
+use tidekeeper_scheduler::{
+    ApiScope, Billing, Mode, Phase, Plan, Priority, ScheduleId, StatementTimeout, Timestamp,
+    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+};
+
+use crate::calendar;
+use crate::clock::span;
+use crate::config::{self, Config};
+use crate::metrics::{Catalog, ViewInfo};
+use crate::warehouse::{AssumeRole, Auth, Refresh, Session, Settings, Target};
+
+/// `ExecuteStatement` calls per second that an account may make in a region (not adjustable;
+/// Amazon Redshift quotas and limits, Data API).
+const EXECUTE_QUOTA: f64 = 30.0;
+
+/// What the scheduler is to do.
+#[must_use]
+pub fn plan(config: &Config, phases: &BTreeMap<ScheduleId, Phase>) -> Plan {
+    Plan {
+        warehouses: config.warehouses.iter().map(warehouse_spec).collect(),
+        views: config
+            .views
+            .values()
+            .filter_map(|view| view_spec(config, view))
+            .collect(),
+        schedules: phases.clone(),
+    }
+}
+
+fn warehouse_spec((name, warehouse): (&String, &config::Warehouse)) -> WarehouseSpec {
+    WarehouseSpec {
+        id: WarehouseId::from(name.as_str()),
+        location: location(warehouse).into(),
+        api_scope: api_scope(warehouse),
+        submits_per_second: EXECUTE_QUOTA * warehouse.quota_share,
+        max_in_flight: warehouse.max_in_flight,
+        billing: match warehouse.billing {
+            config::Billing::Provisioned => Billing::Provisioned,
+            config::Billing::Serverless => Billing::Serverless,
+        },
+    }
+}
+
+/// Which cluster or workgroup is meant, wherever it stands.
+fn location(warehouse: &config::Warehouse) -> String {
+    let target = match &warehouse.target {
+        config::Target::Cluster(name) => format!("cluster {name}"),
+        config::Target::Workgroup(name) => format!("workgroup {name}"),
+    };
+    format!("{target} at {:?}", api_scope(warehouse))
+}
+
+/// Warehouses that share an account and a region share its quotas. The account is not known
+/// before a call is made; who walks the same roles to the same place is taken to share it.
+fn api_scope(warehouse: &config::Warehouse) -> ApiScope {
+    let region = warehouse.region.as_deref().unwrap_or_default();
+    let endpoint = warehouse.endpoint_url.as_deref().unwrap_or_default();
+    let roles: Vec<&str> = warehouse
+        .assume_role
+        .iter()
+        .map(|r| r.arn.as_str())
+        .collect();
+    ApiScope::from(format!("{region} {endpoint} {}", roles.join(" > ")))
+}
+
+fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
+    let warehouse = config.warehouses.get(&view.warehouse)?;
+    let closed = view
+        .schedule
+        .as_ref()
+        .and_then(|name| config.schedules.get(name))
+        .map(|schedule| match schedule.closed() {
+            config::Closed::Pause => WhileClosed::Pause,
+            config::Closed::TargetLag(lag) => WhileClosed::TargetLag(span(lag)),
+        });
+    let schema = view.schema.as_deref().unwrap_or_default();
+    let place = format!(
+        "{} / {} / {schema} / {}",
+        location(warehouse),
+        view.database,
+        view.name
+    );
+    Some(ViewSpec {
+        id: ViewId::from(view.id.as_str()),
+        warehouse: WarehouseId::from(view.warehouse.as_str()),
+        location: place.into(),
+        target_lag: span(view.target_lag),
+        miss_rate: view.miss_rate,
+        min_interval: span(view.min_interval),
+        max_interval: view.max_interval.map(span),
+        priority: match view.priority {
+            config::Priority::High => Priority::High,
+            config::Priority::Normal => Priority::Normal,
+            config::Priority::Low => Priority::Low,
+        },
+        schedule: view.schedule.as_deref().map(ScheduleId::from),
+        closed: closed.unwrap_or_default(),
+        after: view
+            .after
+            .iter()
+            .map(|id| ViewId::from(id.as_str()))
+            .collect(),
+        mode: match view.mode {
+            config::Mode::Active => Mode::Active,
+            config::Mode::Observe => Mode::Observe,
+        },
+        timeout: match view.statement_timeout {
+            Some(limit) => StatementTimeout::Stated(span(limit)),
+            None => StatementTimeout::Default(span(config::STATEMENT_TIMEOUT)),
+        },
+    })
+}
+
+/// One client per warehouse.
+pub fn warehouses(config: &Config) -> impl Iterator<Item = Settings> {
+    config.warehouses.iter().map(|(name, warehouse)| Settings {
+        id: WarehouseId::from(name.as_str()),
+        target: match &warehouse.target {
+            config::Target::Cluster(name) => Target::Cluster(name.clone()),
+            config::Target::Workgroup(name) => Target::Workgroup(name.clone()),
+        },
+        region: warehouse.region.clone(),
+        endpoint_url: warehouse.endpoint_url.clone(),
+        assume_role: warehouse
+            .assume_role
+            .iter()
+            .map(|role| AssumeRole {
+                arn: role.arn.clone(),
+                external_id: role.external_id.clone(),
+            })
+            .collect(),
+        quota_share: warehouse.quota_share,
+    })
+}
+
+/// What a refresh of each view is.
+#[must_use]
+pub fn refreshes(config: &Config) -> Vec<(WarehouseId, Refresh)> {
+    let refresh = |view: &config::View| Refresh {
+        view: ViewId::from(view.id.as_str()),
+        database: view.database.clone(),
+        schema: view.schema.clone(),
+        name: view.name.clone(),
+        auth: match &view.auth {
+            config::Auth::Iam => Auth::Iam,
+            config::Auth::DbUser(user) => Auth::DbUser(user.clone()),
+            config::Auth::SecretArn(arn) => Auth::Secret(arn.clone()),
+        },
+        session: Session {
+            query_group: view.session.query_group.clone(),
+            case_sensitive: view.session.case_sensitive,
+        },
+    };
+    let views = config.views.values();
+    views
+        .map(|view| (WarehouseId::from(view.warehouse.as_str()), refresh(view)))
+        .collect()
+}
+
+/// What metrics say of each view beside its state.
+#[must_use]
+pub fn catalog(config: &Config) -> Catalog {
+    let info = |view: &config::View| {
+        let stream = view.stream.as_ref();
+        let retention = stream.and_then(|name| config.streams.get(name)?.retention);
+        ViewInfo {
+            warehouse: WarehouseId::from(view.warehouse.as_str()),
+            database: view.database.clone(),
+            stream: stream.cloned(),
+            retention: retention.map(span),
+            labels: view.labels.clone(),
+        }
+    };
+    Catalog {
+        views: config
+            .views
+            .iter()
+            .map(|(id, view)| (ViewId::from(id.as_str()), info(view)))
+            .collect(),
+        warehouses: config
+            .warehouses
+            .keys()
+            .map(|name| WarehouseId::from(name.as_str()))
+            .collect(),
+    }
+}
+
+/// A moment as calendars count it.
+#[must_use]
+pub fn moment(at: Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(at.as_micros()).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// A schedule's phase in the scheduler's words.
+#[must_use]
+pub fn phase(phase: calendar::Phase) -> Phase {
+    Phase {
+        open: phase.open,
+        until: phase
+            .until
+            .map(|until| Timestamp::from_micros(until.as_microsecond())),
+    }
+}
+
+/// The same instance draws the same jitter in every life.
+#[must_use]
+pub fn seed(instance: &str) -> u64 {
+    instance.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
