@@ -33,7 +33,7 @@ def config(url):
 
 def complaint_of_the_answer(lines):
     """Whether somebody who reads these lines learns that the answer could not be understood."""
-    words = ("deserial", "parse", "unreadable", "cannot be read", "not understood", "unexpected", "unmarshal")
+    words = ("could not be read", "deserial", "parse", "not understood")
     return [line for line in lines if any(word in str(line).lower() for word in words)]
 
 

@@ -1,4 +1,4 @@
-"""Ends of life: a polite one drains, an impolite one leaves work that the next life adopts."""
+"""Ends of life, and beginnings: a polite end drains, an impolite one leaves work that the next life adopts."""
 
 import signal
 import time
@@ -18,6 +18,14 @@ def config(world, target_lag):
 
 def running_views(world):
     return sorted({s["view"].removeprefix("public.") for s in world.history().running()})
+
+
+def test_ready_is_not_said_before_the_warehouse_may_be_used(lab, daemon):
+    world = lab(world_text(fixed=0.3))
+    running = daemon(config(world, "5s"))
+    wait_until("ready is said", running.ready, 20, every=0.002, alive=running.check_alive)
+    assert world.history().calls["ListStatements"] >= 3, "ready was said before the scan was over"
+    assert all(running.ready() for _ in range(50)), "ready, and then not"
 
 
 def test_sigterm_drains_what_runs_and_says_not_ready_meanwhile(lab, daemon):
@@ -47,7 +55,7 @@ def test_a_second_signal_ends_it_at_once_and_the_next_life_adopts(lab, daemon):
     wait_until("/readyz says 503", lambda: first.get("/readyz")[0] == 503, 5, alive=first.check_alive)
     first.sigterm()
     begun = time.monotonic()
-    first.wait(5)
+    assert first.wait(5) == 1, "cut short is not drained"
     assert time.monotonic() - begun < 5
     assert len(running_views(world)) == 4, "they are left running, not cancelled"
 
@@ -77,7 +85,10 @@ def test_killed_ten_times_it_never_runs_two_on_one_view_and_adopts_what_ran(lab,
     world = lab(world_text(fixed=4))
     orphans, adopted = set(), 0
     for life in range(10):
-        running = daemon(config(world, "9s")).wait_ready()
+        running = daemon(config(world, "9s"))
+        wait_until(
+            "the scan is over", lambda: running.lines_with("warehouse is ready"), 20, alive=running.check_alive
+        )
         # They ran before this life began and still run after its scan, so it must have adopted them.
         outlived = [s for s in world.history().running() if s["id"] in orphans]
         for statement in outlived:
