@@ -52,6 +52,10 @@ pub struct ViewSnapshot {
     pub refreshes: u64,
     pub cycles_in_target: u64,
     pub cycles_missed: u64,
+    /// Refreshes whose duration was foreseen, and those of them that took longer: their
+    /// share tends to the view's `miss_rate` (control law §3).
+    pub judged_refreshes: u64,
+    pub late_refreshes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -260,6 +264,8 @@ impl Scheduler {
             refreshes: view.refreshes,
             cycles_in_target: view.cycles_in_target,
             cycles_missed: view.cycles_missed,
+            judged_refreshes: view.judged,
+            late_refreshes: view.late,
         }
     }
 
