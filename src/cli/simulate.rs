@@ -12,7 +12,7 @@ use tidekeeper_simulator::{Attempt, Nobody, Observer, Policy, Report, Scenario};
 
 /// Run the scheduler in a virtual world, next to baselines and a lower bound.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The scenario file (TOML).
     scenario: PathBuf,
     /// Only this policy: adaptive, cron or half. May be repeated; all when absent.
@@ -41,7 +41,7 @@ fn policy(name: &str) -> Result<Policy, String> {
 /// # Errors
 /// Where the scenario is wrong, a file cannot be read or written, or the simulation saw
 /// what must never happen.
-pub fn run(args: &Args, stdout: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args, stdout: &mut dyn Write) -> anyhow::Result<()> {
     let scenario = Scenario::load(&args.scenario)?;
     let seed = args.seed.unwrap_or(scenario.seed);
     let policies = if args.policies.is_empty() {
