@@ -71,6 +71,10 @@ pub async fn run(source: Source, environment: Environment) -> anyhow::Result<End
 }
 
 fn report_problems(loaded: &Loaded) {
+    if !loaded.invalid_views.is_empty() {
+        let views = loaded.invalid_views.join(", ");
+        tracing::error!(views, "left out because of mistakes in the configuration");
+    }
     for problem in &loaded.problems {
         tracing::error!(%problem, "mistake in the configuration; what it touches does not run");
     }
@@ -124,11 +128,8 @@ impl Daemon {
                 count.count_call(call.warehouse.as_str(), call.operation, call.result);
             }),
         };
-        metrics.config_loaded(
-            loaded.problems.is_empty(),
-            clock.now(),
-            loaded.invalid_views,
-        );
+        // In force, whatever is quarantined in it.
+        metrics.config_loaded(true, clock.now(), loaded.invalid_views.len());
         Ok(Self {
             source,
             environment,
@@ -333,7 +334,7 @@ impl Daemon {
         let refusal = self.refusal(&loaded);
         let good = refusal.is_none();
         self.metrics
-            .config_loaded(good, self.clock.now(), loaded.invalid_views);
+            .config_loaded(good, self.clock.now(), loaded.invalid_views.len());
         if let Some(refusal) = refusal {
             for problem in &loaded.problems {
                 tracing::error!(%problem, "mistake in the configuration");

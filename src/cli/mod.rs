@@ -12,6 +12,7 @@ mod http_get;
 #[cfg(feature = "lab")]
 mod lab;
 mod run;
+mod simulate;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -57,6 +58,8 @@ enum Command {
     /// Runs the local streaming warehouse alone.
     #[cfg(feature = "lab")]
     Lab(lab::Args),
+    /// Runs the scheduler in a virtual world, next to baselines and a lower bound.
+    Simulate(simulate::Args),
     /// Asks a running daemon whether it is alive; for container health checks.
     Healthcheck(health::Args),
     /// Prints the JSON Schema of the configuration.
@@ -91,6 +94,10 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Resu
         Command::Demo(args) => demo::run(args, &mut stdout).await,
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args, &mut stdout).await,
+        Command::Simulate(args) => {
+            simulate::run(&args, &mut stdout)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Healthcheck(args) => health::run(&args).await,
         Command::Schema => {
             writeln!(stdout, "{:#}", crate::config::schema())?;

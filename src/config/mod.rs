@@ -53,7 +53,7 @@ pub struct Loaded {
     /// Every mistake, in the order of the text.
     pub problems: Vec<Problem>,
     /// Views that are in the files and do not run, because of a mistake.
-    pub invalid_views: usize,
+    pub invalid_views: Vec<String>,
     /// Changes when what was read changes.
     pub fingerprint: Fingerprint,
 }
@@ -116,7 +116,7 @@ pub fn load(source: &Source, environment: &Environment) -> Loaded {
         return Loaded {
             config: None,
             problems: problems.into_sorted(),
-            invalid_views: 0,
+            invalid_views: Vec::new(),
             fingerprint,
         };
     };

@@ -25,7 +25,7 @@ const TARGET_LAG_LEAST: Duration = Duration::from_secs(1);
 pub(super) struct Resolved {
     pub(super) config: Config,
     /// Views that are in the files and do not run.
-    pub(super) quarantined: usize,
+    pub(super) quarantined: Vec<String>,
 }
 
 /// Puts a configuration together from what is sound.
@@ -43,9 +43,7 @@ pub(super) fn resolve(file: &File, daemon: Daemon, problems: &mut Problems) -> R
         problems,
     };
     let (mut views, mut quarantined) = resolver.views();
-    let before = views.len();
-    resolver.check_parents(&mut views);
-    quarantined += before - views.len();
+    quarantined.extend(resolver.check_parents(&mut views));
     let config = Config {
         daemon,
         views: views
@@ -102,10 +100,10 @@ struct FoundView {
 }
 
 impl Resolver<'_> {
-    fn views(&mut self) -> (BTreeMap<String, FoundView>, usize) {
+    fn views(&mut self) -> (BTreeMap<String, FoundView>, Vec<String>) {
         let mut views = BTreeMap::new();
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
-        let mut quarantined = 0;
+        let mut quarantined = Vec::new();
         let defaults_sound = self.file.defaults.as_ref().is_none_or(|part| part.sound);
         let groups = self.file.groups.values();
         let grouped = groups.flat_map(|group| {
@@ -129,14 +127,16 @@ impl Resolver<'_> {
             }
             let found = if ok { self.view(entry, keys) } else { None };
             let Some(found) = found else {
-                quarantined += 1;
+                let name = entry.value.id.as_ref().or(entry.value.name.as_ref());
+                quarantined
+                    .push(name.map_or_else(|| "(unnamed)".to_owned(), |at| at.value.clone()));
                 continue;
             };
             let id = found.view.id.clone();
             if places.insert(id.clone(), entry.place).is_some() {
                 let wrong = format!("view `{id}` is defined twice; rename one, or give it an `id`");
                 self.problems.add(entry.place, wrong);
-                quarantined += 1;
+                quarantined.push(id);
             } else {
                 views.insert(id, found);
             }
@@ -382,8 +382,9 @@ impl Resolver<'_> {
         (Some(schema.to_owned()), name.to_owned())
     }
 
-    /// Parents must be there, on the same warehouse, and not in a circle.
-    fn check_parents(&mut self, views: &mut BTreeMap<String, FoundView>) {
+    /// Parents must be there, on the same warehouse, and not in a circle. Takes out, and gives,
+    /// the views for which that does not hold.
+    fn check_parents(&mut self, views: &mut BTreeMap<String, FoundView>) -> BTreeSet<String> {
         let mut bad = BTreeSet::new();
         for (id, found) in &*views {
             for parent in &found.after {
@@ -419,6 +420,7 @@ impl Resolver<'_> {
             bad.extend(orphans);
         }
         views.retain(|id, _| !bad.contains(id));
+        bad
     }
 
     fn once(&mut self, place: Place, message: String) {

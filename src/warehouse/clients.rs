@@ -42,6 +42,15 @@ impl Clients {
         }
     }
 
+    /// Clients that take credentials and region from here, not from the environment.
+    #[cfg(test)]
+    pub(super) fn with_base(life: Life, base: SdkConfig) -> Self {
+        Self {
+            base: Some(base),
+            ..Self::new(life)
+        }
+    }
+
     /// The client of a warehouse: the one it had, if nothing about it has changed.
     pub async fn client(&mut self, settings: Settings) -> Arc<Client> {
         if let Some((known, client)) = self.known.get(&settings.id)

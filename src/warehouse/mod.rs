@@ -8,6 +8,8 @@
 mod classify;
 mod client;
 mod clients;
+#[cfg(test)]
+mod lab_tests;
 mod limit;
 mod names;
 mod sql;

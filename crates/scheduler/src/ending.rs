@@ -73,6 +73,8 @@ impl Scheduler {
         let miss_rate = view.spec.miss_rate;
         if let Some(foreseen) = attempt.foreseen {
             let late = duration > foreseen;
+            view.judged += 1;
+            view.late += u64::from(late);
             let borrowed = view.margin.samples() < POOLED_BELOW;
             if view.margin.learn(late, miss_rate) == Verdict::RegimeChanged {
                 view.model.distrust();

@@ -54,6 +54,10 @@ pub struct ViewSnapshot {
     pub calls: u64,
     pub cycles_in_target: u64,
     pub cycles_missed: u64,
+    /// Refreshes whose duration was foreseen, and those of them that took longer: their
+    /// share tends to the view's `miss_rate` (control law §3).
+    pub judged_refreshes: u64,
+    pub late_refreshes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -263,6 +267,8 @@ impl Scheduler {
             calls: view.calls,
             cycles_in_target: view.cycles_in_target,
             cycles_missed: view.cycles_missed,
+            judged_refreshes: view.judged,
+            late_refreshes: view.late,
         }
     }
 

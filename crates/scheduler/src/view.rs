@@ -46,6 +46,9 @@ pub(crate) struct View {
     pub(crate) calls: u64,
     pub(crate) cycles_in_target: u64,
     pub(crate) cycles_missed: u64,
+    /// Refreshes whose duration was foreseen, and those of them that took longer.
+    pub(crate) judged: u64,
+    pub(crate) late: u64,
     pub(crate) wish: Wish,
 }
 
@@ -301,6 +304,8 @@ impl View {
             calls: 0,
             cycles_in_target: 0,
             cycles_missed: 0,
+            judged: 0,
+            late: 0,
             wish: Wish::default(),
         }
     }

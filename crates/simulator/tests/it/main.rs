@@ -1,0 +1,7 @@
+//! Integration tests of the simulator: one binary, so that it links once.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod control_law;
+mod scenario_files;
+mod watch;
