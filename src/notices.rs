@@ -111,6 +111,10 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         Notice::Unsure { view, failure, .. } => {
             Some(("unsure", view.as_str(), Some(failure.class)))
         }
+        // Throttles and the like are everyday; what cannot be reached or read is not.
+        Notice::CallFailed { view, failure, .. } if worrying(failure.class) => {
+            Some(("call_failed", view.as_str(), Some(failure.class)))
+        }
         Notice::Resolved { view, .. } => Some(("resolved", view.as_str(), None)),
         Notice::TimedOut { view, .. } => Some(("timed_out", view.as_str(), None)),
         Notice::Infeasible { view, .. } => Some(("infeasible", view.as_str(), None)),
@@ -146,7 +150,7 @@ pub fn log(notice: &Notice, held_back: u64) {
         Notice::Failed { .. } => log_failed(notice, held_back),
         Notice::Unsure { .. } => log_unsure(notice, held_back),
         Notice::Resolved { .. } => log_resolved(notice, held_back),
-        Notice::CallFailed { .. } => log_call_failed(notice),
+        Notice::CallFailed { .. } => log_call_failed(notice, held_back),
         Notice::TimedOut { .. } => log_timed_out(notice, held_back),
         Notice::Suspended { .. } => log_suspended(notice, held_back),
         Notice::Resumed { view } => info!(%view, "scheduled again"),
@@ -308,7 +312,23 @@ fn log_resolved(notice: &Notice, held_back: Option<u64>) {
     );
 }
 
-fn log_call_failed(notice: &Notice) {
+/// Whether a call that failed this way is worth a person's look.
+fn worrying(class: FailureClass) -> bool {
+    match class {
+        FailureClass::Throttled | FailureClass::TooManyStatements | FailureClass::Transient => {
+            false
+        }
+        FailureClass::Unreachable
+        | FailureClass::Away
+        | FailureClass::Permanent
+        | FailureClass::Data
+        | FailureClass::TimedOut
+        | FailureClass::Cancelled
+        | FailureClass::Unknown => true,
+    }
+}
+
+fn log_call_failed(notice: &Notice, held_back: Option<u64>) {
     let Notice::CallFailed {
         view,
         attempt,
@@ -317,14 +337,13 @@ fn log_call_failed(notice: &Notice) {
     else {
         return;
     };
-    debug!(
-        %view,
-        attempt = attempt.serial(),
-        class = failure.class.label(),
-        error = &*failure.message,
-        mend = failure.mend.as_deref(),
-        "a call failed and is made again"
-    );
+    let (attempt, class) = (attempt.serial(), failure.class.label());
+    let (error, mend) = (&*failure.message, failure.mend.as_deref());
+    if worrying(failure.class) {
+        warn!(%view, attempt, class, error, mend, held_back, "a call failed and is made again");
+    } else {
+        debug!(%view, attempt, class, error, mend, "a call failed and is made again");
+    }
 }
 
 fn log_timed_out(notice: &Notice, held_back: Option<u64>) {

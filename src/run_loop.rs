@@ -27,6 +27,8 @@ const CALL_GRACE: Span = Span::from_secs(60);
 const SCAN_LIMIT: Duration = Duration::from_secs(180);
 /// How often the loop reports although nothing happens: it is also the heartbeat.
 const REPORT_EVERY: Span = Span::from_secs(1);
+/// ... and while things happen.
+const REPORT_WHILE_BUSY: Span = Span::from_millis(100);
 const CHECK_INVARIANTS_EVERY: Span = Span::from_secs(60);
 
 /// Carries out commands.
@@ -71,8 +73,10 @@ impl<E: Execute, R: Report> RunLoop<E, R> {
     /// When a call panicked.
     pub async fn run(mut self) -> Result<(), LoopError> {
         let mut calls = JoinSet::new();
-        let mut report_at = self.clock.now();
-        let mut check_at = report_at + CHECK_INVARIANTS_EVERY;
+        let mut reported_at = self.clock.now();
+        self.publish();
+        let mut busy = false;
+        let mut check_at = reported_at + CHECK_INVARIANTS_EVERY;
         loop {
             let deadline = match self.drain_outputs(&mut calls) {
                 Next::Stopped => {
@@ -82,8 +86,15 @@ impl<E: Execute, R: Report> RunLoop<E, R> {
                 Next::Wait(deadline) => deadline,
             };
             let now = self.clock.now();
+            let mut report_at = reported_at
+                + if busy {
+                    REPORT_WHILE_BUSY
+                } else {
+                    REPORT_EVERY
+                };
             if now >= report_at {
                 self.publish();
+                (reported_at, busy) = (now, false);
                 report_at = now + REPORT_EVERY;
             }
             if now >= check_at {
@@ -98,9 +109,11 @@ impl<E: Execute, R: Report> RunLoop<E, R> {
                 Some(answer) = calls.join_next() => {
                     let event = answer.map_err(LoopError::CallPanicked)?;
                     self.scheduler.handle(self.clock.now(), event);
+                    busy = true;
                 }
                 Some(event) = self.inbox.recv() => {
                     self.scheduler.handle(self.clock.now(), event);
+                    busy = true;
                 }
                 () = tokio::time::sleep_until(self.clock.instant(wake)) => {
                     self.scheduler.handle_timeout(self.clock.now());

@@ -66,7 +66,13 @@ fn doing(view: &ViewSnapshot, now: Timestamp) -> String {
                 None => String::new(),
                 Some(expected) => format!("; a refresh takes about {}", span(expected)),
             };
-            format!("it is being refreshed{since}{expected}")
+            let unanswered = view
+                .last_failure
+                .as_ref()
+                .map_or_else(String::new, |failure| {
+                    format!("; trouble: {}", failure.message)
+                });
+            format!("it is being refreshed{since}{expected}{unanswered}")
         }
         StateName::Cancelling => {
             format!("its refresh ran too long{since} and is being cancelled")

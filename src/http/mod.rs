@@ -155,6 +155,9 @@ fn unready(shared: &Shared) -> Vec<String> {
     if snapshot.draining {
         reasons.push("the daemon is shutting down".to_owned());
     }
+    if snapshot.warehouses.is_empty() {
+        reasons.push("the configuration has not been taken up yet".to_owned());
+    }
     let any_open = snapshot
         .warehouses
         .iter()

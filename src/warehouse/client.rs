@@ -522,7 +522,8 @@ where
             let code = context.err().code().unwrap_or_default();
             let message = context.err().message().unwrap_or_default();
             if code.is_empty() && status < 500 {
-                return classify::unreadable(&format!("HTTP {status} without an error code"));
+                let text = chain(error);
+                return classify::unreadable(&format!("HTTP {status}: {text}"));
             }
             classify::service_error(code, status, message)
         }

@@ -136,9 +136,11 @@ impl Scheduler {
     }
 
     fn become_unsure(&mut self, slot: usize, mut attempt: Attempt, failure: Failure) {
-        let Some(view) = self.view(slot).map(|view| view.spec.id.clone()) else {
+        let Some(view) = self.view_mut(slot) else {
             return;
         };
+        view.unanswered = Some(failure.clone());
+        let view = view.spec.id.clone();
         let wait = doubling(RESOLVE_AFTER, attempt.call_failures, RESOLVE_BACKOFF_MAX);
         attempt.call_failures += 1;
         attempt.clean = false;
@@ -368,6 +370,7 @@ impl Scheduler {
         let wait = doubling(first, attempt.call_failures, most);
         attempt.call_failures += 1;
         let (id, calls) = (attempt.id, u64::from(attempt.call_failures));
+        view.unanswered = Some(failure.clone());
         let luck = unit_interval(seed, name.as_str(), id.serial() * 1_000 + calls);
         self.notice(Notice::CallFailed {
             view: name,
@@ -390,6 +393,7 @@ impl Scheduler {
                 &mut view.state
         {
             attempt.call_failures = 0;
+            view.unanswered = None;
         }
     }
 

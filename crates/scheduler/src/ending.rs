@@ -37,6 +37,7 @@ impl Scheduler {
         };
         view.data_ts = view.data_ts.max(attempt.data_ts);
         view.trouble = Trouble::default();
+        view.unanswered = None;
         view.refreshes += 1;
         view.last_finish_at = Some(finished_at);
         view.last_success_at = Some(finished_at);
@@ -219,6 +220,7 @@ impl Scheduler {
         };
         view.last_finish_at = Some(now);
         view.trouble.count(&failure);
+        view.unanswered = None;
         let suspension = match attempt.suspension {
             Some(before) => Some(Suspension {
                 failure: failure.clone(),

@@ -44,6 +44,8 @@ pub struct ViewSnapshot {
     pub margin: f64,
     pub last_duration: Option<Span>,
     pub last_success_at: Option<Timestamp>,
+    /// Why the latest attempt failed, or why the latest question about it had no answer;
+    /// `None` once all is well again.
     pub last_failure: Option<Failure>,
     pub failures_in_a_row: u32,
     pub infeasible: bool,
@@ -259,7 +261,11 @@ impl Scheduler {
             margin: view.margin_factor(&warehouse.margin),
             last_duration: view.last_duration,
             last_success_at: view.last_success_at,
-            last_failure: view.trouble.last.clone(),
+            last_failure: view
+                .unanswered
+                .as_ref()
+                .or(view.trouble.last.as_ref())
+                .cloned(),
             failures_in_a_row: view.trouble.in_a_row,
             infeasible: view.feasibility.infeasible,
             reachable_target_lag: view.feasibility.reachable(view.spec.miss_rate),

@@ -38,6 +38,8 @@ pub(crate) struct View {
     pub(crate) model: DurationModel,
     pub(crate) margin: Margin,
     pub(crate) trouble: Trouble,
+    /// The latest call about the attempt in flight had no usable answer.
+    pub(crate) unanswered: Option<Failure>,
     pub(crate) feasibility: Feasibility,
     /// The open cycle has seen a pause or a closed schedule and does not count.
     pub(crate) cycle_void: bool,
@@ -298,6 +300,7 @@ impl View {
             model: DurationModel::default(),
             margin: Margin::default(),
             trouble: Trouble::default(),
+            unanswered: None,
             feasibility: Feasibility::default(),
             cycle_void: false,
             refreshes: 0,
