@@ -231,19 +231,23 @@ impl Scheduler {
         interval.scale(share).max(view.spec.min_interval)
     }
 
+    /// Least slack first; what was asked for goes to the front.
+    pub(crate) fn place_in_queue(&self, view: &View, origin: Origin) -> Timestamp {
+        match origin {
+            Origin::Manual | Origin::Pinned => Timestamp::MIN,
+            Origin::Lag | Origin::Parent | Origin::Probe | Origin::Adopted => self.start_by(view),
+        }
+    }
+
     /// A person's wish or a parent's success puts an idle view into the queue at once.
     pub(crate) fn queue_now(&mut self, slot: usize, origin: Origin, since: Timestamp) {
         let Some(view) = self.view(slot) else {
             return;
         };
-        let start_by = match origin {
-            Origin::Manual | Origin::Pinned => Timestamp::MIN,
-            Origin::Lag | Origin::Parent | Origin::Probe | Origin::Adopted => self.start_by(view),
-        };
         let due = Due::Ready {
             since,
             origin,
-            start_by,
+            start_by: self.place_in_queue(view, origin),
             hurried: false,
         };
         self.set_due(slot, due);

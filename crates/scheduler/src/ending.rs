@@ -210,6 +210,14 @@ impl Scheduler {
             Some(suspension) => self.suspend_until(slot, suspension, retry_at),
             None => self.settle(slot),
         }
+        if matches!(attempt.origin, Origin::Manual | Origin::Pinned) {
+            let due = Due::At {
+                at: retry_at,
+                why: DueWhy::Wish(attempt.origin),
+                hurried: false,
+            };
+            self.set_due(slot, due);
+        }
     }
 
     /// An attempt has ended badly.

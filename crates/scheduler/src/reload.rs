@@ -12,7 +12,7 @@ use crate::plan::{
 };
 use crate::scheduler::{Lifecycle, Scheduler};
 use crate::time::{Span, Timestamp};
-use crate::view::{Attempt, Due, Leaving, NeverWhy, State, Trouble, View};
+use crate::view::{Attempt, Due, Leaving, NeverWhy, STATEMENT_LIFE_MAX, State, Trouble, View};
 use crate::warehouse::{Access, Budget, Warehouse};
 
 const SCAN_RETRY: Span = Span::from_secs(1);
@@ -21,8 +21,11 @@ const SCAN_RETRY_MAX: Span = Span::from_secs(60);
 impl Scheduler {
     pub(crate) fn take_plan(&mut self, plan: Plan) {
         self.phases = plan.schedules;
+        let homes: BTreeSet<WarehouseId> = plan.warehouses.iter().map(|w| w.id.clone()).collect();
+        let mut views = plan.views;
+        views.retain(|view| homes.contains(&view.warehouse));
         self.take_warehouses(plan.warehouses);
-        let wanted: BTreeSet<ViewId> = plan.views.iter().map(|view| view.id.clone()).collect();
+        let wanted: BTreeSet<ViewId> = views.iter().map(|view| view.id.clone()).collect();
         let gone: Vec<usize> = self
             .by_id
             .iter()
@@ -32,7 +35,7 @@ impl Scheduler {
         for slot in gone {
             self.leave(slot, Leaving::Removed);
         }
-        for spec in plan.views {
+        for spec in views {
             self.take_view(spec);
         }
         self.link_children();
@@ -98,6 +101,7 @@ impl Scheduler {
         }
         // A priority or name change would leave a stale key in the admission queue.
         let suspended = matches!(view.state, State::Suspended { .. });
+        view.wish.refresh = view.state.wish().filter(|_| !view.wish.paused);
         if !view.state.in_flight() {
             self.set_state(slot, State::Paused);
         }
@@ -123,8 +127,14 @@ impl Scheduler {
         }
         self.by_id.insert(spec.id.clone(), slot);
         let view = spec.id.clone();
+        let mut added = View::new(spec, warehouse, self.now);
+        // Older ones have been ended by the service.
+        let oldest = self.now - STATEMENT_LIFE_MAX;
+        let orphans = self.orphans.remove(&(warehouse, view.clone()));
+        added.wish.adopt = orphans.unwrap_or_default();
+        added.wish.adopt.retain(|found| found.created_at >= oldest);
         if let Some(place) = self.views.get_mut(slot) {
-            *place = Some(View::new(spec, warehouse, self.now));
+            *place = Some(added);
         }
         self.notice(Notice::ViewAdded { view });
         self.settle(slot);
@@ -152,6 +162,10 @@ impl Scheduler {
             return true;
         };
         self.by_id.remove(&view.spec.id);
+        if !view.wish.adopt.is_empty() {
+            let key = (view.warehouse, view.spec.id.clone());
+            self.orphans.insert(key, view.wish.adopt);
+        }
         self.notice(Notice::ViewRemoved {
             view: view.spec.id.clone(),
         });
@@ -175,12 +189,11 @@ impl Scheduler {
         self.children = children;
     }
 
-    /// Recomputes when a waiting view is due.
+    /// Recomputes when a waiting view is due; one that was asked for keeps its place.
     fn settle_if_waiting(&mut self, slot: usize) {
-        if self
-            .view(slot)
-            .is_some_and(|view| matches!(view.state, State::Waiting { .. }))
-        {
+        if self.view(slot).is_some_and(|view| {
+            matches!(view.state, State::Waiting { .. }) && view.state.wish().is_none()
+        }) {
             self.settle(slot);
         }
     }
@@ -257,6 +270,7 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
+        view.cycle_void |= view.wish.paused;
         view.wish.paused = false;
         if !view.state.in_flight() {
             view.trouble = Trouble::default();
@@ -326,24 +340,25 @@ impl Scheduler {
         }
     }
 
-    /// Takes over what was found running; statements of views that are no more run out by
-    /// themselves.
+    /// Takes over what was found running; statements of views that are not in the plan run
+    /// out by themselves, unless their view comes back.
     fn adopt(&mut self, warehouse: usize, mut found: Vec<Found>) -> usize {
         found.sort_by_key(|statement| statement.created_at);
         let mut adopted = 0;
         for statement in found {
-            let Some(&slot) = self.by_id.get(&statement.view) else {
+            let slot = self.by_id.get(&statement.view).copied();
+            let slot =
+                slot.filter(|slot| self.view(*slot).is_some_and(|v| v.warehouse == warehouse));
+            let Some((slot, view)) = slot.and_then(|slot| Some((slot, self.view_mut(slot)?)))
+            else {
+                let key = (warehouse, statement.view.clone());
+                self.orphans.entry(key).or_default().push_back(statement);
                 continue;
             };
-            let Some(view) = self.view_mut(slot) else {
-                continue;
-            };
-            if view.warehouse == warehouse {
-                view.wish.adopt.push_back(statement);
-                adopted += 1;
-                if !view.state.in_flight() {
-                    self.adopt_next(slot);
-                }
+            view.wish.adopt.push_back(statement);
+            adopted += 1;
+            if !view.state.in_flight() {
+                self.adopt_next(slot);
             }
         }
         adopted

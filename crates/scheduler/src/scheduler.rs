@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::event::{AttemptId, Command, Deadline, DeadlineReason, Event, Notice, Origin, Output};
+use crate::event::{
+    AttemptId, Command, Deadline, DeadlineReason, Event, Found, Notice, Origin, Output,
+};
 use crate::plan::{ApiScope, Phase, ScheduleId, ViewId, WarehouseId, WhileClosed};
 use crate::time::{Span, Timestamp};
 use crate::view::{Due, DueWhy, NeverWhy, State, View};
@@ -27,6 +29,9 @@ pub struct Scheduler {
     pub(crate) warehouse_by_id: BTreeMap<WarehouseId, usize>,
     pub(crate) budgets: BTreeMap<ApiScope, Budget>,
     pub(crate) phases: BTreeMap<ScheduleId, Phase>,
+    /// Statements of an earlier life on a warehouse whose view is not in the plan (now): if
+    /// it comes back, they are awaited first.
+    pub(crate) orphans: BTreeMap<(usize, ViewId), VecDeque<Found>>,
     /// One entry for every view whose state has a deadline.
     pub(crate) deadlines: BTreeSet<(Timestamp, usize)>,
     pub(crate) outputs: VecDeque<Output>,
@@ -58,6 +63,7 @@ impl Scheduler {
             warehouse_by_id: BTreeMap::new(),
             budgets: BTreeMap::new(),
             phases: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             outputs: VecDeque::new(),
             attempts: 0,
@@ -72,6 +78,9 @@ impl Scheduler {
     /// as the latest seen.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.advance(now);
+        if self.lifecycle == Lifecycle::Stopped {
+            return;
+        }
         match event {
             Event::Plan(plan) => self.take_plan(plan),
             Event::Phase { schedule, phase } => self.take_phase(&schedule, phase),
@@ -202,6 +211,11 @@ impl Scheduler {
     }
 
     fn pass_deadlines(&mut self) {
+        // First, so that nothing is asked for whose answer nobody will read.
+        self.end_drain_when_due();
+        if self.lifecycle == Lifecycle::Stopped {
+            return;
+        }
         while let Some(&(at, slot)) = self.deadlines.first() {
             if at > self.now {
                 break;
@@ -217,7 +231,6 @@ impl Scheduler {
             }
         }
         self.dispatch_wanted |= self.warehouses.iter().any(|w| !w.ready.is_empty());
-        self.end_drain_when_due();
     }
 
     /// Must change the state so that its deadline is later than now, or gone.
@@ -245,11 +258,12 @@ impl Scheduler {
         let origin = match why {
             DueWhy::Lag | DueWhy::Retry | DueWhy::Observe => Origin::Lag,
             DueWhy::Probe => Origin::Probe,
+            DueWhy::Wish(origin) => origin,
         };
         let due = Due::Ready {
             since: at,
             origin,
-            start_by: self.start_by(view),
+            start_by: self.place_in_queue(view, origin),
             hurried,
         };
         self.set_due(slot, due);

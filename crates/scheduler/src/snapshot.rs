@@ -313,7 +313,7 @@ impl Scheduler {
                     _ if suspended => WaitReason::Suspended,
                     _ if view.spec.mode == Mode::Observe => WaitReason::Observe,
                     DueWhy::Lag | DueWhy::Observe => WaitReason::NotDue,
-                    DueWhy::Retry => WaitReason::Backoff,
+                    DueWhy::Retry | DueWhy::Wish(_) => WaitReason::Backoff,
                     DueWhy::Probe => WaitReason::Suspended,
                 },
                 until: Some(*at),

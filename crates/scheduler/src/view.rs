@@ -134,6 +134,8 @@ pub(crate) enum DueWhy {
     Probe,
     /// `observe` mode: when it would be refreshed again.
     Observe,
+    /// Somebody asked for it, and the API would not have it at once.
+    Wish(Origin),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +247,21 @@ impl State {
             | Self::Cancelling { .. }
             | Self::Unsure { .. }
             | Self::Paused => None,
+        }
+    }
+
+    /// The wish that an idle view is about to fulfil.
+    pub(crate) fn wish(&self) -> Option<Origin> {
+        match self.due()? {
+            Due::Ready {
+                origin: origin @ (Origin::Manual | Origin::Pinned),
+                ..
+            }
+            | Due::At {
+                why: DueWhy::Wish(origin),
+                ..
+            } => Some(*origin),
+            Due::Ready { .. } | Due::At { .. } | Due::Never { .. } => None,
         }
     }
 

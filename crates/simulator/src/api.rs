@@ -84,6 +84,11 @@ impl World {
         if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
             warehouse.calls.submit += 1;
         }
+        let scanned_by = self.warehouses.get(warehouse).and_then(|w| w.scanned_by);
+        if scanned_by != Some(self.life) {
+            let violation = format!("{name}: submitted before a scan, at {:?}", self.now);
+            self.violations.push(violation);
+        }
         let token = (self.life, attempt.serial());
         let statements = self.views.get(view).map(|view| &view.statements);
         let known = statements.and_then(|s| s.iter().find(|s| s.token == token).map(|s| s.id));
@@ -299,6 +304,9 @@ impl World {
                     statement: StatementId::from(statement.id.to_string()),
                     created_at: statement.submitted_at,
                 }));
+            }
+            if let Some(warehouse) = self.warehouses.get_mut(index) {
+                warehouse.scanned_by = Some(life);
             }
             Ok(found)
         };

@@ -122,6 +122,7 @@ struct ViewFile {
     target_lag: Spanned<Length>,
     miss_rate: Option<Spanned<f64>>,
     min_interval: Option<Length>,
+    statement_timeout: Option<Length>,
     arrivals: Option<Spanned<ArrivalsFile>>,
     service: ServiceFile,
 }
@@ -336,6 +337,7 @@ impl Place<'_> {
             target_lag: self.positive(&file.target_lag, "target_lag")?,
             miss_rate,
             min_interval: file.min_interval.map_or(Span::from_secs(2), |min| min.0),
+            statement_timeout: file.statement_timeout.map(|limit| limit.0),
             arrivals: match &file.arrivals {
                 Some(arrivals) => self.arrivals(arrivals)?,
                 None => ArrivalModel::Silent,

@@ -107,6 +107,8 @@ pub struct ViewModel {
     pub target_lag: Span,
     pub miss_rate: f64,
     pub min_interval: Span,
+    /// Stated by the operator; else 1 h, and more where that is only the default.
+    pub statement_timeout: Option<Span>,
     pub arrivals: ArrivalModel,
     pub service: ServiceModel,
 }
@@ -121,6 +123,7 @@ impl ViewModel {
             target_lag,
             miss_rate: 0.05,
             min_interval: Span::from_secs(2),
+            statement_timeout: None,
             arrivals: ArrivalModel::Silent,
             service: ServiceModel {
                 fixed,
@@ -211,7 +214,10 @@ impl Scenario {
                 closed: WhileClosed::Pause,
                 after: Vec::new(),
                 mode: Mode::Active,
-                timeout: StatementTimeout::Default(Span::from_secs(3600)),
+                timeout: view.statement_timeout.map_or(
+                    StatementTimeout::Default(Span::from_secs(3600)),
+                    StatementTimeout::Stated,
+                ),
             })
         });
         Plan {

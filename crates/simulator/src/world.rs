@@ -2,8 +2,8 @@
 //!
 //! Decides: when a statement starts, what it reads, when and how it ends. Events happen in
 //! order of time, ties in the order in which they were planned, so one seed is one history.
-//! Invariant: two statements of one view never run at once; where they would, the world
-//! takes note of a violation.
+//! Two statements of one view at once, and a submit before the adoption scan, are what the
+//! daemon must prevent: the world lets them happen and takes note of a violation.
 //! Deliberately absent: what the API answers (see `api`), who decides to refresh.
 
 use std::cmp::Reverse;
@@ -49,6 +49,8 @@ pub(crate) struct Warehouse {
     /// The second in which submits are being counted, and how many there were.
     pub(crate) quota: (i64, f64),
     pub(crate) calls: Calls,
+    /// The latest life of the daemon that has looked for what earlier ones left running.
+    pub(crate) scanned_by: Option<u32>,
     /// Statements that have not ended.
     pub(crate) active: u32,
     slots: u32,
@@ -174,6 +176,7 @@ impl World {
             faults: model.faults.clone(),
             quota: (i64::MIN, 0.0),
             calls: Calls::default(),
+            scanned_by: None,
             active: 0,
             slots: model.slots,
             running: 0,

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod control_law;
+mod random_worlds;
 mod scenario_files;
 mod watch;

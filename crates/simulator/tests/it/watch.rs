@@ -1,6 +1,6 @@
 //! An observer that remembers, and checks invariants after every step.
 
-use tidekeeper_scheduler::{Notice, Scheduler, Timestamp};
+use tidekeeper_scheduler::{Notice, Timestamp};
 use tidekeeper_simulator::{Attempt, Observer};
 
 #[derive(Default)]
@@ -18,15 +18,22 @@ impl Observer for Watch {
         self.notices.push((at, notice.clone()));
     }
 
-    fn step(&mut self, _at: Timestamp, _scheduler: &Scheduler) {}
-
     fn checks_every_step(&self) -> bool {
         true
     }
 }
 
 impl Watch {
-    /// Gaps in seconds between the submits of successful refreshes of one view.
+    pub(crate) fn count(&self, is_wanted: fn(&Notice) -> bool) -> usize {
+        let notices = self.notices.iter();
+        notices.filter(|(_, notice)| is_wanted(notice)).count()
+    }
+
+    pub(crate) fn saw(&self, is_wanted: fn(&Notice) -> bool) -> bool {
+        self.count(is_wanted) > 0
+    }
+
+    /// Gaps in seconds between the submits of one view's statements.
     pub(crate) fn submit_gaps(&self, view: usize) -> Vec<f64> {
         let of_view = self.attempts.iter().filter(|a| a.view == view && a.ran);
         let submits: Vec<Timestamp> = of_view.map(|attempt| attempt.submit).collect();

@@ -1,0 +1,12 @@
+//! Tables of the core: an input, and the exact commands that follow from it, and nothing more.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod answers;
+mod core;
+mod drain;
+mod order;
+mod plans;
+mod rhythm;
+mod trouble;
+mod wishes;
