@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod health;
 pub mod healthcheck;
+#[cfg(feature = "lab")]
 mod http_get;
 #[cfg(feature = "lab")]
 mod lab;
