@@ -1,7 +1,7 @@
 //! `tidekeeper healthcheck`: whose address to ask.
 //!
 //! Decides: the address given, else the one in the configuration the daemon runs with, else
-//! the default.
+//! the one in the environment, else the default.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,11 +33,16 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What the configuration says; the default where there is none.
+/// What the configuration or the environment says; the default where neither does.
 fn configured(args: &Args) -> SocketAddr {
     let environment = super::environment();
+    let overridden = environment
+        .get("TIDEKEEPER_DAEMON__LISTEN")
+        .and_then(|address| address.parse().ok());
     Source::choose(args.config.as_deref(), &environment)
         .ok()
         .and_then(|source| config::load(&source, &environment).config)
-        .map_or(config::LISTEN, |config| config.daemon.listen)
+        .map(|config| config.daemon.listen)
+        .or(overridden)
+        .unwrap_or(config::LISTEN)
 }

@@ -60,7 +60,7 @@ fn doing(view: &ViewSnapshot, now: Timestamp) -> String {
         Some((at, origin)) => format!(" for {}, {}", span(now - at), because(origin)),
     };
     match view.state {
-        StateName::Submitting => format!("its refresh is being submitted{since}"),
+        StateName::Submitting => format!("its refresh has been under way{since}"),
         StateName::Running => {
             let expected = match view.expected_duration {
                 None => String::new(),
