@@ -24,8 +24,12 @@ use super::classify::{self, CallFailure, Stage};
 use super::limit::Limits;
 use super::{Auth, Call, Life, Refresh, Settings, Target, names, sql};
 
+/// A connection that is not there by then is taken for unreachable.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_millis(3_100);
 /// How long an answer may take beyond the wait that was asked for.
 const ANSWER_GRACE: Duration = Duration::from_secs(10);
+/// ... to a submit: until its answer is given up, nothing else is sent for the view.
+const SUBMIT_GRACE: Duration = Duration::from_secs(5);
 /// Pages of a hundred statements that a scan reads for each status.
 const PAGES_MAX: usize = 20;
 const PAGE_SIZE: i32 = 100;
@@ -185,7 +189,10 @@ impl Client {
     pub async fn cancel(&self, statement: &StatementId) -> Result<(), Failure> {
         self.limits.cancel.turn((self.life.now)()).await;
         let call = self.api.cancel_statement().id(statement.as_str());
-        let sent = call.customize().config_override(answer_within(None)).send();
+        let sent = call
+            .customize()
+            .config_override(answer_within(None, ANSWER_GRACE))
+            .send();
         let output = self.counted("CancelStatement", sent.await);
         let output = output.map_err(|call| call.failure)?;
         if output.status() == Some(false) {
@@ -282,7 +289,10 @@ impl Client {
             Target::Cluster(name) => call.cluster_identifier(name),
             Target::Workgroup(name) => call.workgroup_name(name),
         };
-        let sent = call.customize().config_override(answer_within(None)).send();
+        let sent = call
+            .customize()
+            .config_override(answer_within(None, ANSWER_GRACE))
+            .send();
         self.counted("ListStatements", sent.await)
     }
 
@@ -326,7 +336,10 @@ impl Client {
             Auth::DbUser(user) => call.db_user(user),
             Auth::Secret(arn) => call.secret_arn(arn),
         };
-        let sent = call.customize().config_override(answer_within(wait)).send();
+        let sent = call
+            .customize()
+            .config_override(answer_within(wait, SUBMIT_GRACE))
+            .send();
         let output = self.counted("ExecuteStatement", sent.await)?;
         Ok(Accepted {
             id: output.id().map(ToOwned::to_owned),
@@ -362,7 +375,10 @@ impl Client {
             Auth::DbUser(user) => call.db_user(user),
             Auth::Secret(arn) => call.secret_arn(arn),
         };
-        let sent = call.customize().config_override(answer_within(wait)).send();
+        let sent = call
+            .customize()
+            .config_override(answer_within(wait, SUBMIT_GRACE))
+            .send();
         let output = self.counted("BatchExecuteStatement", sent.await)?;
         Ok(Accepted {
             id: output.id().map(ToOwned::to_owned),
@@ -382,7 +398,10 @@ impl Client {
             .describe_statement()
             .id(statement.as_str())
             .set_wait_time_seconds(wait);
-        let sent = call.customize().config_override(answer_within(wait)).send();
+        let sent = call
+            .customize()
+            .config_override(answer_within(wait, ANSWER_GRACE))
+            .send();
         self.counted("DescribeStatement", sent.await)
     }
 
@@ -504,10 +523,11 @@ fn timestamp(at: &DateTime) -> Timestamp {
 }
 
 /// The limit of one call: longer than the wait it asks for.
-fn answer_within(wait: Option<i32>) -> aws_sdk_redshiftdata::config::Builder {
+fn answer_within(wait: Option<i32>, grace: Duration) -> aws_sdk_redshiftdata::config::Builder {
     let wait = Duration::from_secs(u64::try_from(wait.unwrap_or(0)).unwrap_or(0));
     let limits = TimeoutConfig::builder()
-        .operation_attempt_timeout(wait + ANSWER_GRACE)
+        .connect_timeout(CONNECT_LIMIT)
+        .operation_attempt_timeout(wait + grace)
         .build();
     aws_sdk_redshiftdata::config::Builder::new().timeout_config(limits)
 }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -15,11 +14,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_redshiftdata::config::{SharedCredentialsProvider, StalledStreamProtectionConfig};
 use tidekeeper_scheduler::WarehouseId;
 
+use super::client::CONNECT_LIMIT;
 use super::limit::Limits;
 use super::{Client, Life, Settings};
 
-/// A connection that is not there by then is taken for unreachable.
-const CONNECT_LIMIT: Duration = Duration::from_millis(3_100);
 const SESSION_NAME: &str = "tidekeeper";
 
 /// Makes clients, and keeps those that need not be made again.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_redshiftdata::config::{Credentials, SharedCredentialsProvider};
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_redshiftdata::config::Credentials;
 use tidekeeper_lab::World;
 use tidekeeper_scheduler::{
     AttemptId, Command, DescribeAnswer, Event, FailureClass, Output, Plan, ResolveAnswer,
@@ -69,6 +69,13 @@ impl Bench {
 }
 
 async fn client(endpoint: String) -> (Arc<Client>, Arc<Mutex<BTreeMap<String, usize>>>) {
+    client_through(endpoint, Vec::new()).await
+}
+
+async fn client_through(
+    endpoint: String,
+    assume_role: Vec<AssumeRole>,
+) -> (Arc<Client>, Arc<Mutex<BTreeMap<String, usize>>>) {
     let calls = Arc::new(Mutex::new(BTreeMap::new()));
     let count = Arc::clone(&calls);
     let clock = Clock::start();
@@ -82,18 +89,18 @@ async fn client(endpoint: String) -> (Arc<Client>, Arc<Mutex<BTreeMap<String, us
         }),
     };
     let credentials = Credentials::new("id", "key", None, None, "test");
-    let base = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
+    let base = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(credentials)
         .retry_config(aws_config::retry::RetryConfig::disabled())
-        .build();
+        .load()
+        .await;
     let settings = Settings {
         id: WarehouseId::from("wh"),
         target: Target::Workgroup("realtime".to_owned()),
         region: None,
         endpoint_url: Some(endpoint),
-        assume_role: Vec::new(),
+        assume_role,
         quota_share: 1.0,
     };
     (Clients::with_base(life, base).client(settings).await, calls)
@@ -443,4 +450,89 @@ async fn an_unknown_statement_is_gone() {
         .describe(&tidekeeper_scheduler::StatementId::from(id), Span::ZERO)
         .await;
     assert!(matches!(answer, DescribeAnswer::Gone(_)), "{answer:?}");
+}
+
+/// STS and the Data API behind one address; keeps what it was asked.
+async fn sts_and_list(listener: TcpListener, seen: Arc<Mutex<Vec<String>>>) {
+    for serial in 1.. {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0_u8; 16_384];
+        let mut length = 0;
+        // Head and body may come apart; a request here is small and ends within a moment.
+        while !complete(&request[..length]) {
+            length += stream.read(&mut request[length..]).await.unwrap();
+        }
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        let (kind, body) = if request.contains("Action=AssumeRole") {
+            let body = format!(
+                "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+                 <Credentials><AccessKeyId>KEY{serial}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                 <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+                 <AssumedRoleUser><AssumedRoleId>a:b</AssumedRoleId><Arn>arn:aws:sts::222222222222:assumed-role/R/tidekeeper</Arn></AssumedRoleUser>\
+                 </AssumeRoleResult></AssumeRoleResponse>"
+            );
+            ("text/xml", body)
+        } else {
+            (
+                "application/x-amz-json-1.1",
+                "{\"Statements\":[]}".to_owned(),
+            )
+        };
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        seen.lock().unwrap().push(request);
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+/// Whether a request has all of the body that its head announces.
+fn complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().ok())?
+    });
+    body.len() >= length.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn roles_are_assumed_one_after_the_other_at_the_given_endpoint() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut server = JoinSet::new();
+    server.spawn(sts_and_list(listener, Arc::clone(&seen)));
+    let role = |name: &str, external_id: Option<&str>| AssumeRole {
+        arn: format!("arn:aws:iam::222222222222:role/{name}"),
+        external_id: external_id.map(ToOwned::to_owned),
+    };
+    let roles = vec![role("First", None), role("Second", Some("who-asks"))];
+    let (client, _) = client_through(endpoint, roles).await;
+    assert_eq!(client.scan().await.unwrap(), []);
+    let seen = seen.lock().unwrap();
+    assert!(
+        seen[0].contains("role%2FFirst") && seen[0].contains("Credential=id/"),
+        "{}",
+        seen[0]
+    );
+    assert!(!seen[0].contains("ExternalId"));
+    assert!(
+        seen[1].contains("role%2FSecond") && seen[1].contains("Credential=KEY1/"),
+        "{}",
+        seen[1]
+    );
+    assert!(seen[1].contains("ExternalId=who-asks"));
+    assert!(
+        seen[2..]
+            .iter()
+            .all(|call| call.contains("Credential=KEY2/")),
+        "{seen:?}"
+    );
+    assert_eq!(seen.len(), 5, "two roles, three lists");
 }
