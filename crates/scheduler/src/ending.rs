@@ -68,26 +68,32 @@ impl Scheduler {
         if !attempt.clean {
             return;
         }
+        if let Some(foreseen) = attempt.foreseen {
+            self.learn_lateness(slot, duration > foreseen);
+        }
+        if let Some(view) = self.view_mut(slot) {
+            view.model.learn(attempt.gap, duration);
+        }
+    }
+
+    /// Moves the margin, the pooled one too while the view borrows it.
+    fn learn_lateness(&mut self, slot: usize, late: bool) {
         let Some(Some(view)) = self.views.get_mut(slot) else {
             return;
         };
         let miss_rate = view.spec.miss_rate;
-        if let Some(foreseen) = attempt.foreseen {
-            let late = duration > foreseen;
-            view.judged += 1;
-            view.late += u64::from(late);
-            let borrowed = view.margin.samples() < POOLED_BELOW;
-            if view.margin.learn(late, miss_rate) == Verdict::RegimeChanged {
-                view.model.distrust();
-            }
-            if borrowed && let Some(warehouse) = self.warehouses.get_mut(view.warehouse) {
-                warehouse.margin.learn(late, miss_rate);
-                if view.margin.samples() == POOLED_BELOW {
-                    view.margin.inherit(&warehouse.margin);
-                }
+        view.judged += 1;
+        view.late += u64::from(late);
+        let borrowed = view.margin.samples() < POOLED_BELOW;
+        if view.margin.learn(late, miss_rate) == Verdict::RegimeChanged {
+            view.model.distrust();
+        }
+        if borrowed && let Some(warehouse) = self.warehouses.get_mut(view.warehouse) {
+            warehouse.margin.learn(late, miss_rate);
+            if view.margin.samples() == POOLED_BELOW {
+                view.margin.inherit(&warehouse.margin);
             }
         }
-        view.model.learn(attempt.gap, duration);
     }
 
     /// A cycle ends with a successful refresh (control law §5). The first refresh is none,
@@ -222,6 +228,10 @@ impl Scheduler {
 
     /// An attempt has ended badly.
     pub(crate) fn fail(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
+        // How long it would have taken is unknown; that it was late is not.
+        if attempt.timed_out && attempt.foreseen.is_some() {
+            self.learn_lateness(slot, true);
+        }
         let (now, luck) = (self.now, self.luck(slot, attempt.id.serial()));
         let Some(view) = self.view_mut(slot) else {
             return;

@@ -66,8 +66,14 @@ impl Scheduler {
                     known.slots.set_most(spec.max_in_flight, now);
                     let moved = known.spec.location != spec.location;
                     known.spec = spec;
+                    let pending = matches!(known.access, Access::Scanning { .. });
                     if moved {
-                        known.access = Access::Scanning { tries: 0 };
+                        known.access = Access::Scanning {
+                            tries: 0,
+                            moved: pending,
+                        };
+                    }
+                    if moved && !pending {
                         let warehouse = known.spec.id.clone();
                         self.command(Command::Scan { warehouse });
                     }
@@ -288,9 +294,17 @@ impl Scheduler {
         let Some(warehouse) = self.warehouses.get_mut(index) else {
             return;
         };
-        let Access::Scanning { tries } = warehouse.access else {
+        let Access::Scanning { tries, moved } = warehouse.access else {
             return;
         };
+        if moved {
+            warehouse.access = Access::Scanning {
+                tries,
+                moved: false,
+            };
+            let warehouse = id.clone();
+            return self.command(Command::Scan { warehouse });
+        }
         match result {
             Ok(found) => {
                 warehouse.access = Access::Open;
@@ -333,7 +347,10 @@ impl Scheduler {
             } = warehouse.access
                 && retry_at <= now
             {
-                warehouse.access = Access::Scanning { tries };
+                warehouse.access = Access::Scanning {
+                    tries,
+                    moved: false,
+                };
                 let warehouse = warehouse.spec.id.clone();
                 self.command(Command::Scan { warehouse });
             }

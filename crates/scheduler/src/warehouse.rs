@@ -41,6 +41,8 @@ pub(crate) struct Warehouse {
 pub(crate) enum Access {
     Scanning {
         tries: u32,
+        /// The warehouse has moved since it was asked: the answer is about another one.
+        moved: bool,
     },
     Blocked {
         failure: Failure,
@@ -55,7 +57,10 @@ impl Warehouse {
         Self {
             slots: Slots::new(spec.max_in_flight, now),
             spec,
-            access: Access::Scanning { tries: 0 },
+            access: Access::Scanning {
+                tries: 0,
+                moved: false,
+            },
             in_flight: 0,
             long_polls: 0,
             dispatch_wait: Span::ZERO,

@@ -183,3 +183,21 @@ fn a_statement_that_is_too_old_to_be_known_is_a_failure_and_the_view_goes_on() {
     let again = core.due();
     assert_eq!(core.pass(again), ["submit v #2 wait 30s"]);
 }
+
+#[test]
+fn a_time_out_counts_as_late() {
+    let mut slow = view("v");
+    slow.timeout = StatementTimeout::Stated(Span::from_secs(40));
+    let (mut core, _) = Core::started_evenly(4, &[slow]);
+    core.finished(3.0, "v", "s1");
+    let second = core.due();
+    core.pass(second);
+    core.running(second + 12.0, "v", "s2");
+    assert_eq!(core.pass(second + 40.0), ["cancel v #2 s2"]);
+    core.cancelled(second + 40.1, "v", Ok(()));
+    let aborted = StatementStatus::Failed(failure(FailureClass::Cancelled));
+    core.status(second + 40.2, "v", aborted);
+    let snapshot = core.snapshot("v");
+    assert_eq!((snapshot.judged_refreshes, snapshot.late_refreshes), (1, 1));
+    assert!(snapshot.margin > 2.0, "{}", snapshot.margin);
+}

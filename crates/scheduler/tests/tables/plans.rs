@@ -186,3 +186,17 @@ fn a_view_whose_warehouse_leaves_the_plan_is_not_kept() {
     core.plan(4.0, homeless);
     assert!(core.scheduler.snapshot().views.is_empty());
 }
+
+#[test]
+fn a_scan_of_where_a_warehouse_stood_before_opens_nothing() {
+    let mut core = Core::new();
+    core.plan(0.0, plan(4, &[view("v")]));
+    let mut moved = plan(4, &[view("v")]);
+    for warehouse in &mut moved.warehouses {
+        warehouse.location = "elsewhere".into();
+    }
+    assert!(core.plan(1.0, moved).is_empty());
+    // The answer is about the old place.
+    assert_eq!(core.scanned(2.0, vec![found("v", "s0", -5.0)]), ["scan wh"]);
+    assert_eq!(core.scanned(3.0, Vec::new()), ["submit v #1 wait 30s"]);
+}
