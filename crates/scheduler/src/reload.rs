@@ -20,10 +20,16 @@ const SCAN_RETRY_MAX: Span = Span::from_secs(60);
 
 impl Scheduler {
     pub(crate) fn take_plan(&mut self, plan: Plan) {
+        for (schedule, phase) in &plan.schedules {
+            self.take_phase(schedule, *phase);
+        }
         self.phases = plan.schedules;
         let homes: BTreeSet<WarehouseId> = plan.warehouses.iter().map(|w| w.id.clone()).collect();
         let mut views = plan.views;
         views.retain(|view| homes.contains(&view.warehouse));
+        for warehouse in &mut self.warehouses {
+            warehouse.planned &= homes.contains(&warehouse.spec.id);
+        }
         self.take_warehouses(plan.warehouses);
         let wanted: BTreeSet<ViewId> = views.iter().map(|view| view.id.clone()).collect();
         let gone: Vec<usize> = self
@@ -64,7 +70,9 @@ impl Scheduler {
                 }
                 Some(known) => {
                     known.slots.set_most(spec.max_in_flight, now);
-                    let moved = known.spec.location != spec.location;
+                    // What happened there while it was away is not known either.
+                    let moved = known.spec.location != spec.location || !known.planned;
+                    known.planned = true;
                     known.spec = spec;
                     let pending = matches!(known.access, Access::Scanning { .. });
                     if moved {
@@ -346,6 +354,7 @@ impl Scheduler {
                 retry_at, tries, ..
             } = warehouse.access
                 && retry_at <= now
+                && warehouse.planned
             {
                 warehouse.access = Access::Scanning {
                     tries,

@@ -427,6 +427,7 @@ impl Scheduler {
         let scans = self
             .warehouses
             .iter()
+            .filter(|warehouse| warehouse.planned)
             .filter_map(|warehouse| match warehouse.access {
                 Access::Blocked { retry_at, .. } => Some(Deadline {
                     at: retry_at,

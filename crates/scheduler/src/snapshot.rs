@@ -225,7 +225,12 @@ impl Scheduler {
             at: self.now,
             draining: self.draining(),
             views: views.collect(),
-            warehouses: self.warehouses.iter().map(warehouse_snapshot).collect(),
+            warehouses: self
+                .warehouses
+                .iter()
+                .filter(|warehouse| warehouse.planned || warehouse.in_flight > 0)
+                .map(warehouse_snapshot)
+                .collect(),
         }
     }
 

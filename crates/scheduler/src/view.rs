@@ -405,7 +405,7 @@ impl Trouble {
             FailureClass::Permanent => self.same >= 2,
             FailureClass::Data => self.same >= 3,
             FailureClass::TimedOut => self.timeouts >= 3,
-            FailureClass::Transient => self.in_a_row >= 5 && self.same >= 5,
+            FailureClass::Transient => self.in_a_row >= 5,
             FailureClass::Throttled
             | FailureClass::TooManyStatements
             | FailureClass::Unreachable

@@ -22,6 +22,9 @@ const SLOT_REGROWTH: Span = Span::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Warehouse {
     pub(crate) spec: WarehouseSpec,
+    /// It stands in the plan. One that has left is not asked anything, and scanned again
+    /// when it comes back.
+    pub(crate) planned: bool,
     pub(crate) access: Access,
     pub(crate) in_flight: u32,
     pub(crate) long_polls: u32,
@@ -56,6 +59,7 @@ impl Warehouse {
     pub(crate) fn new(spec: WarehouseSpec, now: Timestamp) -> Self {
         Self {
             slots: Slots::new(spec.max_in_flight, now),
+            planned: true,
             spec,
             access: Access::Scanning {
                 tries: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidekeeper_scheduler::{Event, Notice, Phase, Span, StateName, WhileClosed};
+use tidekeeper_scheduler::{Event, FailureClass, Notice, Phase, Span, StateName, WhileClosed};
 
 use crate::core::{Core, at, done, even, found, plan, view};
 
@@ -199,4 +199,43 @@ fn a_scan_of_where_a_warehouse_stood_before_opens_nothing() {
     // The answer is about the old place.
     assert_eq!(core.scanned(2.0, vec![found("v", "s0", -5.0)]), ["scan wh"]);
     assert_eq!(core.scanned(3.0, Vec::new()), ["submit v #1 wait 30s"]);
+}
+
+#[test]
+fn a_warehouse_that_has_left_is_not_asked_and_is_scanned_again_when_it_comes_back() {
+    let mut core = Core::new();
+    core.plan(0.0, plan(4, &[view("v")]));
+    let refused = Event::Scanned {
+        warehouse: "wh".into(),
+        result: Err(crate::core::failure(FailureClass::Unreachable)),
+    };
+    core.give(1.0, refused);
+    let mut without = plan(4, &[]);
+    without.warehouses.clear();
+    assert!(core.plan(1.5, without).is_empty());
+    assert!(core.pass(100.0).is_empty(), "nobody needs it");
+    assert!(core.scheduler.snapshot().warehouses.is_empty());
+    assert_eq!(core.plan(200.0, plan(4, &[view("v")])), ["scan wh"]);
+    assert_eq!(core.scanned(201.0, Vec::new()), ["submit v #1 wait 30s"]);
+}
+
+#[test]
+fn a_schedule_that_a_reload_finds_turned_voids_the_open_cycle() {
+    let mut followed = view("v");
+    followed.schedule = Some("office".into());
+    followed.closed = WhileClosed::TargetLag(Span::from_secs(3_600));
+    let with = |open| {
+        let mut plan = plan(4, &[followed.clone()]);
+        let phase = Phase { open, until: None };
+        plan.schedules.insert("office".into(), phase);
+        plan
+    };
+    let mut core = Core::new();
+    core.plan(0.0, with(false));
+    core.scanned(0.0, Vec::new());
+    core.finished(3.0, "v", "s1");
+    // An hour and a half of closed quiet is no missed minute of the open target.
+    assert_eq!(core.plan(1_800.0, with(true)), ["submit v #2 wait 12s"]);
+    core.finished(1_803.0, "v", "s2");
+    assert_eq!(core.snapshot("v").cycles_missed, 0);
 }

@@ -76,11 +76,11 @@ fn data_never_moves_on_a_failure() {
 }
 
 #[test]
-fn the_backoff_of_transient_errors_never_exceeds_half_the_target() {
+fn transient_errors_wait_half_the_target_at_most_and_suspend_at_the_fifth_in_a_row() {
     let (mut core, _) = Core::started(4, &[view("v")]);
     let mut now = 0.5;
     for attempt in 1..5 {
-        // Other words every time: the same five times would suspend.
+        // Whatever they say.
         let words = ["lock", "serialization", "connection", "internal"];
         let word = words.get(attempt - 1).unwrap();
         let transient = tidekeeper_scheduler::Failure::new(FailureClass::Transient, word);
@@ -90,6 +90,8 @@ fn the_backoff_of_transient_errors_never_exceeds_half_the_target() {
         assert_eq!(core.pass(due).len(), 1);
         now = due;
     }
+    core.accepted(now, "v", "s", failed(FailureClass::Transient));
+    assert_eq!(core.state("v"), StateName::Suspended);
 }
 
 #[test]
