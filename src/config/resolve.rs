@@ -103,6 +103,7 @@ impl Resolver<'_> {
     fn views(&mut self) -> (BTreeMap<String, FoundView>, Vec<String>) {
         let mut views = BTreeMap::new();
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
+        let mut standing: BTreeMap<_, String> = BTreeMap::new();
         let mut quarantined = Vec::new();
         let defaults_sound = self.file.defaults.as_ref().is_none_or(|part| part.sound);
         let groups = self.file.groups.values();
@@ -133,6 +134,22 @@ impl Resolver<'_> {
                 continue;
             };
             let id = found.view.id.clone();
+            let view = &found.view;
+            let stands = (
+                view.warehouse.clone(),
+                view.database.clone(),
+                view.schema.clone(),
+                view.name.clone(),
+            );
+            // Two ids for one view would be two statements on it at once.
+            if let Some(other) = standing.get(&stands).filter(|other| **other != id) {
+                let wrong =
+                    format!("view `{id}` is the same materialized view as `{other}`; keep one");
+                self.problems.add(entry.place, wrong);
+                quarantined.push(id);
+                continue;
+            }
+            standing.insert(stands, id.clone());
             if places.insert(id.clone(), entry.place).is_some() {
                 let wrong = format!("view `{id}` is defined twice; rename one, or give it an `id`");
                 self.problems.add(entry.place, wrong);

@@ -466,6 +466,7 @@ impl Client {
             Ok(_) => "ok",
             Err(call) => call.failure.class.label(),
         };
+        tracing::trace!(warehouse = %self.settings.id, operation, result, "called");
         (self.life.on_call)(Call {
             warehouse: &self.settings.id,
             operation,

@@ -181,7 +181,8 @@ impl Scheduler {
     fn submit_wait(&self, view: &View, attempt: &Attempt) -> Span {
         let enough = attempt
             .expected
-            .map_or(WAIT_MAX, |expected| (expected * 4).max(SUBMIT_WAIT_MIN));
+            .map_or(view.spec.target_lag, |expected| expected * 4)
+            .max(SUBMIT_WAIT_MIN);
         self.long_poll_wait(view.warehouse, enough.min(attempt.limit))
     }
 
