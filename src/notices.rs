@@ -132,6 +132,9 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         | Notice::ViewAdded { .. }
         | Notice::ViewRemoved { .. }
         | Notice::WarehouseReady { .. }
+        | Notice::BreakerOpened { .. }
+        | Notice::BreakerClosed { .. }
+        | Notice::Overload { .. }
         | Notice::Stale { .. }
         | Notice::LeftRunning { .. } => None,
     }
@@ -170,6 +173,32 @@ pub fn log(notice: &Notice, held_back: u64) {
             info!(%warehouse, adopted, "warehouse is ready");
         }
         Notice::WarehouseBlocked { .. } => log_blocked(notice, held_back),
+        Notice::BreakerOpened {
+            warehouse,
+            failure,
+            probe_at,
+        } => warn!(
+            %warehouse,
+            class = failure.class.label(),
+            error = &*failure.message,
+            probe_at = moment(*probe_at),
+            "warehouse is away: one view tries it now and then"
+        ),
+        Notice::BreakerClosed { warehouse } => {
+            info!(%warehouse, "warehouse answers again; its views come back in steps");
+        }
+        Notice::Overload {
+            warehouse,
+            overloaded: true,
+            factor,
+        } => warn!(
+            %warehouse,
+            factor,
+            "the targets need more slots than max_in_flight; they would have to grow by this factor"
+        ),
+        Notice::Overload { warehouse, .. } => {
+            info!(%warehouse, "the slots are enough for the targets again");
+        }
         Notice::Stale { attempt } => {
             debug!(attempt = attempt.serial(), "an answer came too late");
         }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, Phase, Plan, Priority, ScheduleId, StatementTimeout, Timestamp,
-    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, OverloadOrder, Phase, Plan, Priority, ScheduleId, StatementTimeout,
+    Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
 use crate::calendar;
@@ -44,6 +44,11 @@ fn warehouse_spec((name, warehouse): (&String, &config::Warehouse)) -> Warehouse
         billing: match warehouse.billing {
             config::Billing::Provisioned => Billing::Provisioned,
             config::Billing::Serverless => Billing::Serverless,
+        },
+        overload: match warehouse.overload {
+            config::Overload::Fair => OverloadOrder::Fair,
+            config::Overload::Priority => OverloadOrder::Priority,
+            config::Overload::MaxSatisfied => OverloadOrder::MaxSatisfied,
         },
     }
 }
@@ -102,6 +107,8 @@ fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
         },
         schedule: view.schedule.as_deref().map(ScheduleId::from),
         closed: closed.unwrap_or_default(),
+        probe_every: None,
+        retention: None,
         after: view
             .after
             .iter()

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::decode::{Table, Value};
 use super::problem::{At, Place, Problems};
-use super::types::{Auth, Billing, Role, Stream, StreamSource, Target};
+use super::types::{Auth, Billing, Overload, Role, Stream, StreamSource, Target};
 use super::values::{check_cluster, check_workgroup, parse_address, parse_arn, parse_endpoint};
 use super::view_keys::{ViewKeys, view_keys};
 use crate::calendar::{Closed, Schedule, Window};
@@ -56,6 +56,7 @@ pub(super) struct WarehouseKeys {
     pub(super) max_in_flight: Option<u32>,
     pub(super) quota_share: Option<f64>,
     pub(super) billing: Option<Billing>,
+    pub(super) overload: Option<Overload>,
     /// What its views inherit.
     pub(super) views: ViewKeys,
 }
@@ -213,6 +214,17 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
                 problems,
             )
             .map(|billing| billing.value),
+        overload: table
+            .choice(
+                "overload",
+                &[
+                    ("fair", Overload::Fair),
+                    ("priority", Overload::Priority),
+                    ("max_satisfied", Overload::MaxSatisfied),
+                ],
+                problems,
+            )
+            .map(|overload| overload.value),
         views: view_keys(&mut table, problems),
     };
     if let Some(auth) = &keys.views.auth {

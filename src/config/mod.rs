@@ -29,8 +29,8 @@ pub use environment::Environment;
 pub use problem::Problem;
 pub use schema::schema;
 pub use types::{
-    Auth, Billing, Config, Daemon, Mode, Priority, Role, Session, Source, Stream, StreamSource,
-    Target, View, Warehouse,
+    Auth, Billing, Config, Daemon, Mode, Overload, Priority, Role, Session, Source, Stream,
+    StreamSource, Target, View, Warehouse,
 };
 pub use values::parse_duration;
 

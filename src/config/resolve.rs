@@ -82,6 +82,7 @@ fn warehouse(keys: &WarehouseKeys) -> Option<Warehouse> {
         max_in_flight: keys.max_in_flight.unwrap_or(4),
         quota_share: keys.quota_share.unwrap_or(0.5),
         billing,
+        overload: keys.overload.unwrap_or_default(),
     })
 }
 

@@ -119,6 +119,10 @@ fn warehouse_keys() -> Vec<(String, Value)> {
             "quota_share",
             json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }),
         ),
+        (
+            "overload",
+            json!({ "enum": ["fair", "priority", "max_satisfied"], "default": "fair" }),
+        ),
         ("billing", json!({ "enum": ["provisioned", "serverless"] })),
     ]
     .map(|(key, value)| (key.to_owned(), value))

@@ -49,6 +49,7 @@ pub struct Warehouse {
     /// Share of the account's API quotas that may be used, above 0, at most 1.
     pub quota_share: f64,
     pub billing: Billing,
+    pub overload: Overload,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +71,16 @@ pub struct Role {
 pub enum Billing {
     Provisioned,
     Serverless,
+}
+
+/// Who goes first when the targets need more slots than there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overload {
+    #[default]
+    Fair,
+    Priority,
+    MaxSatisfied,
 }
 
 /// What stands behind a view.

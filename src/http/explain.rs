@@ -138,6 +138,10 @@ fn waiting(
             "it is due, but warehouse {name} is first searched for refreshes \
              that an earlier life of the daemon left running"
         ),
+        WaitReason::Breaker => then(&format!(
+            "it is due, but warehouse {name} is away; one view tries it"
+        )),
+        WaitReason::Quiet => "nothing is unread on its stream".to_owned(),
         WaitReason::WarehouseBlocked => blocked(warehouse, name, &then("it is tried again")),
         WaitReason::Draining => "the daemon is shutting down and begins nothing new".to_owned(),
         WaitReason::Observe => "it is only observed: the daemon never refreshes it".to_owned(),

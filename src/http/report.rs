@@ -36,6 +36,10 @@ pub(super) struct WarehouseReport {
     pub(super) deferred: usize,
     dispatch_wait_seconds: f64,
     ignores_wait: bool,
+    breaker_open: bool,
+    /// Slots that the targets need, as learned.
+    slots_needed: f64,
+    overloaded: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -143,6 +147,9 @@ fn warehouse(warehouse: &WarehouseSnapshot) -> WarehouseReport {
         deferred: warehouse.deferred,
         dispatch_wait_seconds: warehouse.dispatch_wait.as_secs_f64(),
         ignores_wait: warehouse.ignores_wait,
+        breaker_open: warehouse.breaker_open,
+        slots_needed: warehouse.slots_needed,
+        overloaded: warehouse.overloaded,
     }
 }
 

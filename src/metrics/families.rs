@@ -159,6 +159,11 @@ pub(super) const SLOTS: Family = gauge(
     WAREHOUSE,
     "Refreshes that may run at once now: max_in_flight, or fewer after the warehouse refused some.",
 );
+pub(super) const BREAKER_OPEN: Family = gauge(
+    "tidekeeper_warehouse_breaker_open",
+    WAREHOUSE,
+    "1 while the warehouse is away and only one view tries it now and then.",
+);
 pub(super) const DEFERRED: Family = gauge(
     "tidekeeper_deferred_views",
     &["warehouse", "reason"],
@@ -228,6 +233,7 @@ pub(super) const ALL: &[Family] = &[
     CYCLE_PEAK_LAG_RATIO,
     IN_FLIGHT,
     SLOTS,
+    BREAKER_OPEN,
     DEFERRED,
     API_REQUESTS,
     BUILD_INFO,

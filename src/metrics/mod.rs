@@ -196,6 +196,9 @@ impl Metrics {
             | Notice::ViewRemoved { .. }
             | Notice::WarehouseReady { .. }
             | Notice::WarehouseBlocked { .. }
+            | Notice::BreakerOpened { .. }
+            | Notice::BreakerClosed { .. }
+            | Notice::Overload { .. }
             | Notice::LeftRunning { .. } => {}
         }
     }

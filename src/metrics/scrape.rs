@@ -265,6 +265,7 @@ fn warehouse_gauges(
 ) -> Done {
     let in_flight = gauges(registry, f::IN_FLIGHT)?;
     let slots = gauges(registry, f::SLOTS)?;
+    let breaker = gauges(registry, f::BREAKER_OPEN)?;
     let deferred = gauges(registry, f::DEFERRED)?;
     let mut waiting: BTreeMap<(&WarehouseId, WaitReason), u64> = BTreeMap::new();
     for (view, _) in views {
@@ -276,6 +277,8 @@ fn warehouse_gauges(
         let id = warehouse.warehouse.as_str();
         set(&in_flight, &[id], f64::from(warehouse.in_flight))?;
         set(&slots, &[id], f64::from(warehouse.slots))?;
+        let open = f64::from(u8::from(warehouse.breaker_open));
+        set(&breaker, &[id], open)?;
         for reason in WaitReason::ALL.into_iter().filter(|r| r.is_deferral()) {
             let views = waiting.get(&(&warehouse.warehouse, reason));
             let views = number(views.copied().unwrap_or_default());

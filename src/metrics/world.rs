@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidekeeper_scheduler::{
-    Billing, Command, Event, Failure, FailureClass, Mode, Notice, Outcome, Output, Phase, Plan,
-    Priority, ScheduleId, Scheduler, Snapshot, Span, StatementId, StatementStatus,
+    Billing, Command, Event, Failure, FailureClass, Mode, Notice, Outcome, Output, OverloadOrder,
+    Phase, Plan, Priority, ScheduleId, Scheduler, Snapshot, Span, StatementId, StatementStatus,
     StatementTimeout, SubmitAnswer, Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
     WhileClosed,
 };
@@ -36,6 +36,8 @@ pub(crate) fn view(id: &str, target_secs: i64) -> ViewSpec {
         priority: Priority::Normal,
         schedule: None,
         closed: WhileClosed::Pause,
+        probe_every: None,
+        retention: None,
         after: Vec::new(),
         mode: Mode::Active,
         timeout: StatementTimeout::Default(Span::from_secs(3_600)),
@@ -53,6 +55,7 @@ impl World {
             submits_per_second: 15.0,
             max_in_flight: 2,
             billing: Billing::Provisioned,
+            overload: OverloadOrder::Fair,
         };
         let office = Phase {
             open: false,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, Outcome, Plan, Priority, StatementId, StatementStatus,
+    ApiScope, Billing, Mode, Outcome, OverloadOrder, Plan, Priority, StatementId, StatementStatus,
     StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
@@ -93,6 +93,8 @@ fn plan(views: &[&str]) -> Plan {
         priority: Priority::Normal,
         schedule: None,
         closed: WhileClosed::Pause,
+        probe_every: None,
+        retention: None,
         after: Vec::new(),
         mode: Mode::Active,
         timeout: StatementTimeout::Default(Span::from_secs(3600)),
@@ -105,6 +107,7 @@ fn plan(views: &[&str]) -> Plan {
             submits_per_second: 15.0,
             max_in_flight: 4,
             billing: Billing::Provisioned,
+            overload: OverloadOrder::Fair,
         }],
         views: views.iter().map(view).collect(),
         schedules: std::collections::BTreeMap::new(),

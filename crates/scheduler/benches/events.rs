@@ -11,9 +11,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidekeeper_scheduler::{
-    ApiScope, AttemptId, Billing, Command, Event, Mode, Outcome, Output, Plan, Priority, Scheduler,
-    Span, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewSpec, WarehouseSpec,
-    WhileClosed,
+    ApiScope, AttemptId, Billing, Command, Event, Mode, Outcome, Output, OverloadOrder, Plan,
+    Priority, Scheduler, Span, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp,
+    ViewSpec, WarehouseSpec, WhileClosed,
 };
 
 const HORIZON: Span = Span::from_secs(600);
@@ -33,6 +33,8 @@ fn plan(views: usize) -> Plan {
             priority: Priority::Normal,
             schedule: None,
             closed: WhileClosed::Pause,
+            probe_every: None,
+            retention: None,
             after: Vec::new(),
             mode: Mode::Active,
             timeout: StatementTimeout::Default(Span::from_secs(3600)),
@@ -46,6 +48,7 @@ fn plan(views: usize) -> Plan {
             submits_per_second: 1_000.0,
             max_in_flight: 64,
             billing: Billing::Provisioned,
+            overload: OverloadOrder::Fair,
         }],
         views: views.collect(),
         schedules: BTreeMap::new(),

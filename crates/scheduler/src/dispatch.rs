@@ -1,7 +1,7 @@
 //! Admission: of those who are due, who may go now.
 //!
 //! Decides: order, slots and API budget (control law §6, §7), and what an attempt remembers.
-//! Deliberately absent: the overload orders.
+//! Deliberately absent: the overload orders (see `overload`).
 
 use crate::event::{AttemptId, Command, Deadline, DeadlineReason, Notice, Origin};
 use crate::law::unit_interval;
@@ -41,9 +41,9 @@ impl Scheduler {
                 let budget = self.budgets.get(&warehouse.spec.api_scope);
                 budget.is_some_and(crate::warehouse::Budget::admits)
             })
-            .filter_map(|warehouse| warehouse.ready.first())
+            .filter_map(|warehouse| self.next_in_queue(warehouse))
             .min()?;
-        self.by_id.get(&first.2).copied()
+        Some(first.1)
     }
 
     /// When the API budget or a slot that comes back will admit somebody who waits.
@@ -57,6 +57,12 @@ impl Scheduler {
                     return Some(Deadline {
                         at: budget.admits_at(),
                         why: DeadlineReason::ApiRate,
+                    });
+                }
+                if let Some(at) = warehouse.breaker.probes_at() {
+                    return Some(Deadline {
+                        at,
+                        why: DeadlineReason::Breaker,
                     });
                 }
                 let at = warehouse.slots.regrows_at()?;
@@ -92,6 +98,7 @@ impl Scheduler {
         };
         let attempt = self.attempt(view, id, origin, hurried && delay <= AT_ONCE);
         let name = view.spec.id.clone();
+        let index = view.warehouse;
         // W is learned from views on their ordinary rhythm only.
         if origin == Origin::Lag && view.data_ts.is_some() && view.trouble.is_none() {
             let warehouse = view.warehouse;
@@ -102,6 +109,12 @@ impl Scheduler {
             }
         }
         self.attempts = id.serial;
+        if let Some(warehouse) = self.warehouses.get_mut(index) {
+            warehouse.breaker.dispatched(id);
+        }
+        if let Some(view) = self.view_mut(slot) {
+            view.last_submit_at = Some(attempt.submitted_at);
+        }
         self.notice(Notice::Dispatched {
             view: name,
             attempt: id,
@@ -109,6 +122,7 @@ impl Scheduler {
             delay,
         });
         self.submit(slot, attempt);
+        self.wake(index);
     }
 
     /// Hands out the submit of an attempt, the first time or again under the same name.
@@ -139,11 +153,8 @@ impl Scheduler {
 
     fn attempt(&self, view: &View, id: AttemptId, origin: Origin, hurried: bool) -> Attempt {
         let target_lag = self.target_lag(view).unwrap_or(view.spec.target_lag);
-        let gap = view.data_ts.map_or(target_lag, |before| self.now - before);
-        let expected = view.model.fit().map(|fit| {
-            let seconds = fit.fixed + fit.slope * gap.as_secs_f64();
-            Span::from_secs_f64(seconds)
-        });
+        let (size, known) = view.size(self.now);
+        let expected = view.model.fit().map(|_| view.expected(self.now));
         let foreseen = self.warehouses.get(view.warehouse).and_then(|warehouse| {
             let factor = view.margin_factor(&warehouse.margin);
             expected.map(|expected| expected.scale(factor))
@@ -163,11 +174,14 @@ impl Scheduler {
             submitted_at: self.now,
             called_at: self.now,
             called_wait: Span::ZERO,
-            gap,
-            foreseen,
+            size,
+            oldest: view.seen(self.now).and_then(|seen| seen.oldest),
+            probed: view.sees_arrivals(self.now),
+            catch_up: view.catching_up,
+            foreseen: foreseen.filter(|_| known),
             expected,
             data_ts: self.source_ts(view),
-            clean: true,
+            clean: known && !view.catching_up,
             hurried,
             call_failures: 0,
             suspension,

@@ -30,12 +30,18 @@ impl Scheduler {
             .max(attempt.submitted_at)
             .min(self.now);
         let duration = finished_at - attempt.submitted_at;
-        self.learn_duration(slot, attempt, duration);
+        self.learn_duration(slot, attempt, duration, outcome);
         let cycle = self.close_cycle(slot, attempt, finished_at);
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        view.data_ts = view.data_ts.max(attempt.data_ts);
+        view.catching_up = matches!(outcome, Outcome::MoreData { .. });
+        view.data_ts = view.data_ts.max(match outcome {
+            Outcome::Data | Outcome::NoData => attempt.data_ts,
+            Outcome::MoreData { up_to } => attempt.data_ts.min(up_to),
+        });
+        // What a probe saw before is read now.
+        view.seen = view.seen.filter(|seen| seen.at >= finished_at);
         view.trouble = Trouble::default();
         view.unanswered = None;
         view.refreshes += 1;
@@ -58,21 +64,34 @@ impl Scheduler {
         if let Some(cycle) = cycle {
             self.judge_feasibility(slot, attempt, cycle);
         }
+        self.learn_load(slot);
+        let index = self.view(slot).map(|view| view.warehouse);
+        if let Some(warehouse) = index.and_then(|index| self.warehouses.get_mut(index)) {
+            warehouse.wake.end(finished_at);
+        }
+        if let Some(index) = index {
+            self.breaker_hears_answer(index);
+        }
         self.settle(slot);
         for child in self.children.get(&slot).cloned().unwrap_or_default() {
             self.offer_news(child, slot);
         }
     }
 
-    fn learn_duration(&mut self, slot: usize, attempt: &Attempt, duration: Span) {
-        if !attempt.clean {
+    fn learn_duration(&mut self, slot: usize, attempt: &Attempt, duration: Span, outcome: Outcome) {
+        // One that stopped half-way says nothing of how long the whole takes.
+        if !attempt.clean || matches!(outcome, Outcome::MoreData { .. }) {
             return;
         }
         if let Some(foreseen) = attempt.foreseen {
             self.learn_lateness(slot, duration > foreseen);
         }
         if let Some(view) = self.view_mut(slot) {
-            view.model.learn(attempt.gap, duration);
+            let size = match outcome {
+                Outcome::NoData => 0.0,
+                Outcome::Data | Outcome::MoreData { .. } => attempt.size,
+            };
+            view.model.learn(size, duration);
         }
     }
 
@@ -106,9 +125,15 @@ impl Scheduler {
         if view.cycle_void || attempt.data_ts? <= before {
             return None;
         }
+        // Where arrivals are seen, a cycle begins with the oldest record that was unread.
+        let since = if attempt.probed {
+            attempt.oldest?
+        } else {
+            before
+        };
         let cycle = Cycle {
             target_lag,
-            peak_lag: at - before,
+            peak_lag: at - since,
         };
         let view = self.view_mut(slot)?;
         if cycle.in_target() {
@@ -193,6 +218,7 @@ impl Scheduler {
             | FailureClass::Cancelled
             | FailureClass::Unknown => return self.fail(slot, attempt, failure),
         }
+        self.breaker_forgets(warehouse, attempt.id);
         self.requeue(slot, attempt, failure);
     }
 
@@ -237,15 +263,23 @@ impl Scheduler {
             return;
         };
         view.last_finish_at = Some(now);
-        view.trouble.count(&failure);
+        view.trouble.count(&failure, now);
         view.unanswered = None;
+        let index = view.warehouse;
+        let blameless = self.breaker_hears_failure(index, attempt.id, &failure);
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        if blameless {
+            view.trouble.absolve();
+        }
         let suspension = match attempt.suspension {
             Some(before) => Some(Suspension {
                 failure: failure.clone(),
                 since: before.since,
                 probes: before.probes + u32::from(attempt.origin == Origin::Probe),
             }),
-            None if view.trouble.suspends(failure.class) => Some(Suspension {
+            None if !blameless && view.trouble.suspends(failure.class) => Some(Suspension {
                 failure: failure.clone(),
                 since: now,
                 probes: 0,
@@ -254,6 +288,8 @@ impl Scheduler {
         };
         let backoff = match &suspension {
             Some(suspension) => doubling(PROBE_AFTER, suspension.probes, PROBE_AFTER_MAX),
+            // It waits in the queue until the breaker lets it through.
+            None if blameless => Span::ZERO,
             None => view
                 .trouble
                 .backoff(failure.class, view.spec.target_lag, luck),

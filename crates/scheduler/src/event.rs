@@ -72,6 +72,8 @@ pub enum Event {
         attempt: AttemptId,
         answer: ResolveAnswer,
     },
+    /// A probe has looked what lies unread on the view's stream.
+    Probed { view: ViewId, seen: Seen },
     /// Refresh this view now: a person's wish, or a pinned time.
     Refresh { view: ViewId, origin: Origin },
     /// Do not schedule this view until it is resumed.
@@ -80,6 +82,17 @@ pub enum Event {
     Resume { view: ViewId },
     /// Begin nothing new; stop when all is finished, at `until` at the latest.
     Shutdown { until: Timestamp },
+}
+
+/// What an arrival probe saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// The moment of which it tells, not that at which it told.
+    pub at: Timestamp,
+    /// When the oldest unread record arrived; `None` when nothing is unread.
+    pub oldest: Option<Timestamp>,
+    /// Bytes behind, where the probe can tell.
+    pub bytes: Option<f64>,
 }
 
 /// A statement of an earlier life of the daemon, still running.
@@ -146,6 +159,10 @@ pub enum Outcome {
     /// Finished. Also where no verdict was read.
     Data,
     NoData,
+    /// It stopped before the end of the stream, with records up to `up_to` where that is known.
+    MoreData {
+        up_to: Option<Timestamp>,
+    },
 }
 
 impl Outcome {
@@ -154,6 +171,7 @@ impl Outcome {
         match self {
             Self::Data => "data",
             Self::NoData => "no_data",
+            Self::MoreData { .. } => "more_data",
         }
     }
 }
@@ -337,6 +355,8 @@ pub enum DeadlineReason {
     ApiRate,
     /// When a throttled-down warehouse gets a slot back.
     SlotRegrowth,
+    /// When a warehouse that is away is tried again.
+    Breaker,
     /// When a failed scan is to be tried again.
     Scan,
     /// When a drain's budget ends.
@@ -447,6 +467,23 @@ pub enum Notice {
         warehouse: WarehouseId,
         failure: Failure,
         retry_at: Timestamp,
+    },
+    /// The warehouse is away: nobody is sent there but one view now and then.
+    BreakerOpened {
+        warehouse: WarehouseId,
+        failure: Failure,
+        probe_at: Timestamp,
+    },
+    /// It answers again; the views come back in steps.
+    BreakerClosed {
+        warehouse: WarehouseId,
+    },
+    /// The targets need more slots than the warehouse has, or no more than it has again.
+    Overload {
+        warehouse: WarehouseId,
+        overloaded: bool,
+        /// Slots that the targets need ÷ slots.
+        factor: f64,
     },
     /// An answer to an attempt that is no more.
     Stale {

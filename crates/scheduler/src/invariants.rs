@@ -58,6 +58,10 @@ impl Scheduler {
             if Ok(polls) != usize::try_from(warehouse.long_polls) {
                 broken.push(format!("{id}: the count of long polls is off"));
             }
+            let catch_ups = views().filter(|view| view.state.catches_up()).count();
+            if Ok(catch_ups) != usize::try_from(warehouse.catch_ups) {
+                broken.push(format!("{id}: the count of catch-ups is off"));
+            }
             let ready: BTreeSet<_> = views()
                 .filter_map(|view| match view.state.due()? {
                     Due::Ready { start_by, .. } => {

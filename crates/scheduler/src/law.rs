@@ -20,7 +20,8 @@ const REGIME_KEEP: f64 = 0.05;
 
 /// `d̂(x) = â + ĉ·x`: weighted least squares with forgetting (control law §2).
 ///
-/// x is the gap since the previous submit, in seconds; d the time from submit to finish.
+/// x is the size of a refresh: bytes where an arrival probe tells them, else the gap since the
+/// previous submit, in seconds; d is the time from submit to finish.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct DurationModel {
     samples: u32,
@@ -33,7 +34,7 @@ pub(crate) struct DurationModel {
     fit: Option<Fit>,
 }
 
-/// The fixed part of a duration in seconds, and what each second of gap adds.
+/// The fixed part of a duration in seconds, and what each unit of size adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Fit {
     pub(crate) fixed: f64,
@@ -41,9 +42,9 @@ pub(crate) struct Fit {
 }
 
 impl DurationModel {
-    /// Learns from a refresh that read `gap` of stream in `duration`.
-    pub(crate) fn learn(&mut self, gap: Span, duration: Span) {
-        let x = gap.as_secs_f64().max(0.0);
+    /// Learns from a refresh that read `size` of stream in `duration`.
+    pub(crate) fn learn(&mut self, size: f64, duration: Span) {
+        let x = size.max(0.0);
         let d = duration.as_secs_f64().max(1e-3);
         let weight = 1.0 / (d * d);
         self.fade(FORGETTING);
@@ -105,6 +106,31 @@ impl DurationModel {
     }
 }
 
+/// λ̂, the size that comes per second: the larger of a fast and a slow average (control law §2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    fast: f64,
+    slow: f64,
+}
+
+impl Rate {
+    pub(crate) fn new(per_second: f64) -> Self {
+        Self {
+            fast: per_second,
+            slow: per_second,
+        }
+    }
+
+    pub(crate) fn learn(&mut self, per_second: f64) {
+        self.fast += 0.3 * (per_second - self.fast);
+        self.slow += 0.05 * (per_second - self.slow);
+    }
+
+    pub(crate) fn per_second(self) -> f64 {
+        self.fast.max(self.slow)
+    }
+}
+
 const Q_START: f64 = std::f64::consts::LN_2;
 /// Samples after which the margin moves slowly.
 const LEARNING_SAMPLES: u32 = 150;
@@ -144,7 +170,7 @@ impl Default for Margin {
 }
 
 impl Margin {
-    /// e^q, between 1.05 and 8.
+    /// e^q, between 1.05 and 32.
     #[must_use]
     pub(crate) fn factor(&self) -> f64 {
         self.q.exp()
@@ -173,12 +199,11 @@ impl Margin {
         };
         let changed = late_of(0b0001_1111) >= 3 && self.since_regime >= REGIME_PAUSE;
         self.q = (self.q + step * (f64::from(u8::from(late)) - miss_rate))
-            .clamp(1.05_f64.ln(), 8_f64.ln());
+            .clamp(1.05_f64.ln(), 32_f64.ln());
         self.samples = self.samples.saturating_add(1);
         if !changed {
             return Verdict::Steady;
         }
-        self.q = self.q.min(Q_START);
         self.since_regime = 0;
         Verdict::RegimeChanged
     }
@@ -189,6 +214,8 @@ impl Margin {
 pub(crate) struct Blind {
     pub(crate) target_lag: Span,
     pub(crate) fit: Fit,
+    /// λ̂: size per second; 1 where the gap is the size.
+    pub(crate) rate: f64,
     /// e^q.
     pub(crate) margin: f64,
     /// W: how long a due view is expected to wait for a slot.
@@ -197,14 +224,36 @@ pub(crate) struct Blind {
 
 impl Blind {
     /// P: how long after the previous `data_ts` the next refresh may start and still finish
-    /// inside the target: `(T − A)/(1 + R) − W` with `A = â·e^q`, `R = ĉ·e^q` (x is the gap,
-    /// whose rate is one second per second). Negative when the target cannot be held.
+    /// inside the target: `(T − A)/(1 + R) − W` with `A = â·e^q`, `R = ĉ·λ̂·e^q`. Negative when the target cannot be held.
     #[must_use]
     pub(crate) fn latest_start(&self) -> Span {
         let fixed = self.fit.fixed * self.margin;
-        let rate = self.fit.slope * self.margin;
+        let rate = self.fit.slope * self.rate * self.margin;
         let seconds = (self.target_lag.as_secs_f64() - fixed) / (1.0 + rate);
         Span::from_secs_f64(seconds) - self.dispatch_wait
+    }
+}
+
+/// The inputs of the latest safe start of a view whose arrivals are seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Probed {
+    pub(crate) blind: Blind,
+    /// How old the oldest unread record was at the probe.
+    pub(crate) age: Span,
+    /// Size that was unread at the probe.
+    pub(crate) behind: f64,
+}
+
+impl Probed {
+    /// How long after the probe the refresh may start: x of
+    /// `x + W + e^q(â + ĉ(B + λ̂(x + W))) = T − age` (control law §4). Negative when late.
+    #[must_use]
+    pub(crate) fn latest_start(&self) -> Span {
+        let Blind { fit, margin, .. } = self.blind;
+        let lasts = (fit.fixed + fit.slope * self.behind) * margin;
+        let left = (self.blind.target_lag - self.age).as_secs_f64() - lasts;
+        let seconds = left / (1.0 + fit.slope * self.blind.rate * margin);
+        Span::from_secs_f64(seconds) - self.blind.dispatch_wait
     }
 }
 
@@ -239,7 +288,7 @@ mod tests {
     fn learned(durations: &[(f64, f64)]) -> DurationModel {
         let mut model = DurationModel::default();
         for (gap, duration) in durations {
-            model.learn(Span::from_secs_f64(*gap), Span::from_secs_f64(*duration));
+            model.learn(*gap, Span::from_secs_f64(*duration));
         }
         model
     }
@@ -278,7 +327,7 @@ mod tests {
         for _ in 0..10_000 {
             margin.learn(true, 0.05);
         }
-        assert!(margin.factor() <= 8.0 + 1e-9);
+        assert!(margin.factor() <= 32.0 + 1e-9);
         for _ in 0..10_000 {
             margin.learn(false, 0.05);
         }
@@ -303,6 +352,7 @@ mod tests {
                 fixed: 3.0,
                 slope: 0.1,
             },
+            rate: 1.0,
             margin: 2.0,
             dispatch_wait: Span::from_secs(1),
         };

@@ -8,28 +8,32 @@
 //! [`Output::Wait`].
 
 mod answers;
+mod arrivals;
+mod breaker;
 mod dispatch;
 mod ending;
 mod event;
 mod invariants;
 mod law;
+mod overload;
 mod plan;
 mod reload;
 mod scheduler;
 mod snapshot;
 mod time;
 mod view;
+mod wake;
 mod warehouse;
 
 pub use event::{
     AttemptId, Command, Cycle, Deadline, DeadlineReason, DescribeAnswer, Event, Failure,
-    FailureClass, Found, Notice, Origin, Outcome, Output, ResolveAnswer, StatementStatus,
+    FailureClass, Found, Notice, Origin, Outcome, Output, ResolveAnswer, Seen, StatementStatus,
     SubmitAnswer,
 };
 pub use law::unit_interval;
 pub use plan::{
-    ApiScope, Billing, Mode, Phase, Plan, Priority, ScheduleId, StatementId, StatementTimeout,
-    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, OverloadOrder, Phase, Plan, Priority, ScheduleId, StatementId,
+    StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 pub use scheduler::Scheduler;
 pub use snapshot::{

@@ -94,6 +94,19 @@ pub struct WarehouseSpec {
     /// Statements of the daemon that may run at once, at least 1.
     pub max_in_flight: u32,
     pub billing: Billing,
+    pub overload: OverloadOrder,
+}
+
+/// Who goes first when the targets need more slots than there are (control law §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OverloadOrder {
+    /// The largest projected lag in targets: all are late alike.
+    #[default]
+    Fair,
+    /// High before normal before low, fair within.
+    Priority,
+    /// Those that stay in target longest per slot-second; a fifth of the slots for the latest.
+    MaxSatisfied,
 }
 
 /// How a warehouse is paid for (control law §9).
@@ -119,6 +132,11 @@ pub struct ViewSpec {
     pub min_interval: Span,
     pub max_interval: Option<Span>,
     pub priority: Priority,
+    /// How often somebody looks what lies unread on its stream; `None`: nobody does.
+    pub probe_every: Option<Span>,
+    /// How long the stream keeps its records, where that is known: a view is refreshed before
+    /// half of it has passed, whatever else is asked (control law §8).
+    pub retention: Option<Span>,
     pub schedule: Option<ScheduleId>,
     /// What the schedule means for this view while it is closed.
     pub closed: WhileClosed,

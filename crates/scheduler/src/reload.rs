@@ -170,6 +170,7 @@ impl Scheduler {
         let Some(leaving) = self.view_mut(slot).and_then(|v| v.wish.leaving.take()) else {
             return false;
         };
+        self.forget_load(slot);
         // Paused is the state that no index knows.
         self.set_state(slot, State::Paused);
         let Some(view) = self.views.get_mut(slot).and_then(Option::take) else {
@@ -204,7 +205,7 @@ impl Scheduler {
     }
 
     /// Recomputes when a waiting view is due; one that was asked for keeps its place.
-    fn settle_if_waiting(&mut self, slot: usize) {
+    pub(crate) fn settle_if_waiting(&mut self, slot: usize) {
         if self.view(slot).is_some_and(|view| {
             matches!(view.state, State::Waiting { .. }) && view.state.wish().is_none()
         }) {
@@ -271,6 +272,10 @@ impl Scheduler {
         };
         view.wish.paused = true;
         view.cycle_void = true;
+        self.forget_load(slot);
+        let Some(view) = self.view(slot) else {
+            return;
+        };
         if !view.state.in_flight() {
             self.set_state(slot, State::Paused);
         }
@@ -412,7 +417,10 @@ impl Scheduler {
             submitted_at: created_at,
             called_at: now,
             called_wait: Span::ZERO,
-            gap: target_lag,
+            size: 0.0,
+            oldest: None,
+            probed: false,
+            catch_up: false,
             foreseen: None,
             expected: None,
             // What its parents held when it began is not known any more.

@@ -89,6 +89,7 @@ impl Scheduler {
             Event::Described { attempt, answer } => self.take_describe_answer(attempt, answer),
             Event::Cancelled { attempt, result } => self.take_cancel_answer(attempt, result),
             Event::Resolved { attempt, answer } => self.take_resolve_answer(attempt, answer),
+            Event::Probed { view, seen } => self.take_probe(&view, seen),
             Event::Refresh { view, origin } => self.take_refresh_wish(&view, origin),
             Event::Pause { view } => self.take_pause(&view),
             Event::Resume { view } => self.take_resume(&view),
@@ -198,6 +199,7 @@ impl Scheduler {
         }
         warehouse.in_flight -= u32::from(view.state.in_flight());
         warehouse.long_polls -= u32::from(view.state.long_polls());
+        warehouse.catch_ups -= u32::from(view.state.catches_up());
         if let Some(at) = state.deadline() {
             self.deadlines.insert((at, slot));
         }
@@ -206,6 +208,7 @@ impl Scheduler {
         }
         warehouse.in_flight += u32::from(state.in_flight());
         warehouse.long_polls += u32::from(state.long_polls());
+        warehouse.catch_ups += u32::from(state.catches_up());
         self.dispatch_wanted = true;
         Some(std::mem::replace(&mut view.state, state))
     }
@@ -223,6 +226,7 @@ impl Scheduler {
             self.view_deadline(slot);
         }
         self.retry_scans();
+        self.pass_breakers();
         let now = self.now;
         for warehouse in &mut self.warehouses {
             if warehouse.slots.regrows_at().is_some_and(|at| at <= now) {
@@ -256,14 +260,20 @@ impl Scheduler {
             return;
         };
         let origin = match why {
-            DueWhy::Lag | DueWhy::Retry | DueWhy::Observe => Origin::Lag,
+            // The probe is not believed any more: back to what can be known without it.
+            DueWhy::Quiet => return self.settle(slot),
+            DueWhy::Lag | DueWhy::Retry | DueWhy::Observe | DueWhy::Retention => Origin::Lag,
             DueWhy::Probe => Origin::Probe,
             DueWhy::Wish(origin) => origin,
         };
         let due = Due::Ready {
             since: at,
             origin,
-            start_by: self.place_in_queue(view, origin),
+            start_by: if why == DueWhy::Retention {
+                Timestamp::MIN
+            } else {
+                self.place_in_queue(view, origin)
+            },
             hurried,
         };
         self.set_due(slot, due);
@@ -311,6 +321,12 @@ impl Scheduler {
             return self.now;
         };
         let target_lag = self.target_lag(view).unwrap_or(view.spec.target_lag);
+        let probed = view
+            .seen(self.now)
+            .and_then(|seen| view.probed_start(seen, target_lag, &warehouse.margin, Span::ZERO));
+        if let Some(start) = probed {
+            return start;
+        }
         let latest = view.latest_start(target_lag, &warehouse.margin, Span::ZERO);
         view.data_ts.unwrap_or(view.taken_up_at) + latest
     }
@@ -341,6 +357,27 @@ impl Scheduler {
 
     /// When an idle, active view is to be refreshed next (control law §4).
     fn next_due(&self, view: &View) -> Due {
+        let due = self.next_due_unguarded(view);
+        // Before the stream forgets what the view has not read (control law §8).
+        let (Some(retention), Some(data_ts)) = (view.spec.retention, view.data_ts) else {
+            return due;
+        };
+        let guard = (data_ts + retention / 2).max(self.now);
+        match due {
+            Due::At { at, .. } if at <= guard => due,
+            Due::At {
+                why: DueWhy::Quiet | DueWhy::Retry,
+                ..
+            } => due,
+            Due::At { .. } | Due::Never { .. } | Due::Ready { .. } => Due::At {
+                at: guard,
+                why: DueWhy::Retention,
+                hurried: false,
+            },
+        }
+    }
+
+    fn next_due_unguarded(&self, view: &View) -> Due {
         let Some(target_lag) = self.target_lag(view) else {
             return Due::Never {
                 why: NeverWhy::Closed,
@@ -349,6 +386,15 @@ impl Scheduler {
         if !view.spec.after.is_empty() && !self.has_news(view) {
             return Due::Never {
                 why: NeverWhy::Parent,
+            };
+        }
+        if let Some(seen) = view.seen(self.now).filter(|seen| seen.oldest.is_none())
+            && view.data_ts.is_some()
+        {
+            return Due::At {
+                at: view.believed_until(seen),
+                why: DueWhy::Quiet,
+                hurried: false,
             };
         }
         let (start_at, hurried) = self.next_start(view, target_lag);
@@ -375,10 +421,25 @@ impl Scheduler {
         let Some(data_ts) = view.data_ts else {
             return (self.now, false);
         };
-        let latest = view.latest_start(target_lag, &warehouse.margin, warehouse.dispatch_wait);
+        if view.catching_up {
+            return (self.now, false);
+        }
+        let wait = warehouse.dispatch_wait;
+        let probed = view
+            .seen(self.now)
+            .and_then(|seen| view.probed_start(seen, target_lag, &warehouse.margin, wait));
+        if let Some(start) = probed {
+            let least = view.last_submit_at.unwrap_or(data_ts) + view.spec.min_interval;
+            let aligned = self.aligned(view, warehouse, start);
+            return (aligned.max(least), start <= self.now);
+        }
+        let latest = view.latest_start(target_lag, &warehouse.margin, wait);
         let interval = view.interval(latest);
         let hurried = data_ts + latest <= self.now;
-        (data_ts + self.debunched(view, interval), hurried)
+        let start = data_ts + self.debunched(view, interval);
+        let aligned = self.aligned(view, warehouse, start);
+        let least = data_ts + view.spec.min_interval;
+        (aligned.max(least).min(start), hurried)
     }
 
     /// Whether the parents of a view have seen data that it has not.

@@ -71,6 +71,11 @@ pub struct WarehouseSnapshot {
     pub slots_configured: u32,
     pub dispatch_wait: Span,
     pub ignores_wait: bool,
+    /// The warehouse is away: one view tries now and then.
+    pub breaker_open: bool,
+    /// Slots that the targets need, as learned, and whether that is too many.
+    pub slots_needed: f64,
+    pub overloaded: bool,
     /// Views that are due and not admitted.
     pub deferred: usize,
 }
@@ -151,6 +156,10 @@ pub enum WaitReason {
     ApiRate,
     /// Due, but the warehouse has not been scanned for an earlier life's statements.
     Adopting,
+    /// Due, but the warehouse is away.
+    Breaker,
+    /// A probe has found nothing unread.
+    Quiet,
     /// Due, but the scan fails.
     WarehouseBlocked,
     /// The daemon is shutting down.
@@ -160,7 +169,7 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NotDue,
         Self::Backoff,
         Self::Parent,
@@ -170,6 +179,8 @@ impl WaitReason {
         Self::Slots,
         Self::ApiRate,
         Self::Adopting,
+        Self::Breaker,
+        Self::Quiet,
         Self::WarehouseBlocked,
         Self::Draining,
         Self::Observe,
@@ -182,9 +193,11 @@ impl WaitReason {
             Self::Slots
             | Self::ApiRate
             | Self::Adopting
+            | Self::Breaker
             | Self::WarehouseBlocked
             | Self::Draining => true,
             Self::NotDue
+            | Self::Quiet
             | Self::Backoff
             | Self::Parent
             | Self::Closed
@@ -206,6 +219,8 @@ impl WaitReason {
             Self::Slots => "slots",
             Self::ApiRate => "api_rate",
             Self::Adopting => "adopting",
+            Self::Breaker => "breaker",
+            Self::Quiet => "no_data",
             Self::WarehouseBlocked => "warehouse_blocked",
             Self::Draining => "draining",
             Self::Observe => "observe",
@@ -318,6 +333,8 @@ impl Scheduler {
                     _ if suspended => WaitReason::Suspended,
                     _ if view.spec.mode == Mode::Observe => WaitReason::Observe,
                     DueWhy::Lag | DueWhy::Observe => WaitReason::NotDue,
+                    DueWhy::Retention => WaitReason::NotDue,
+                    DueWhy::Quiet => WaitReason::Quiet,
                     DueWhy::Retry | DueWhy::Wish(_) => WaitReason::Backoff,
                     DueWhy::Probe => WaitReason::Suspended,
                 },
@@ -338,6 +355,9 @@ impl Scheduler {
                 return wait(WaitReason::WarehouseBlocked, Some(*retry_at));
             }
             warehouse::Access::Open => {}
+        }
+        if warehouse.breaker.is_open() {
+            return wait(WaitReason::Breaker, warehouse.breaker.probes_at());
         }
         if !warehouse.has_room() {
             return wait(WaitReason::Slots, None);
@@ -385,6 +405,9 @@ fn warehouse_snapshot(warehouse: &Warehouse) -> WarehouseSnapshot {
         slots_configured: warehouse.spec.max_in_flight,
         dispatch_wait: warehouse.dispatch_wait,
         ignores_wait: warehouse.ignores_wait,
+        breaker_open: warehouse.breaker.is_open(),
+        slots_needed: warehouse.load.slots_needed,
+        overloaded: warehouse.load.overloaded,
         deferred: warehouse.ready.len(),
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{AttemptId, Failure, FailureClass, Found, Origin};
-use crate::law::{Blind, DurationModel, Fit, Margin, doubling};
+use crate::event::{AttemptId, Failure, FailureClass, Found, Origin, Seen};
+use crate::law::{Blind, DurationModel, Fit, Margin, Probed, Rate, doubling};
 use crate::plan::{StatementId, StatementTimeout, ViewSpec};
 use crate::time::{Span, Timestamp};
 
@@ -32,11 +32,21 @@ pub(crate) struct View {
     pub(crate) data_ts: Option<Timestamp>,
     /// When the daemon took the view up: stands in for an unknown `data_ts` in orderings.
     pub(crate) taken_up_at: Timestamp,
+    /// U of the latest attempt.
+    pub(crate) last_submit_at: Option<Timestamp>,
     pub(crate) last_finish_at: Option<Timestamp>,
     pub(crate) last_success_at: Option<Timestamp>,
     pub(crate) last_duration: Option<Span>,
     pub(crate) model: DurationModel,
     pub(crate) margin: Margin,
+    /// λ̂, where sizes are bytes.
+    pub(crate) rate: Option<Rate>,
+    /// The latest arrival probe that is not outdated by a refresh.
+    pub(crate) seen: Option<Seen>,
+    /// The latest refresh stopped before the end of the stream.
+    pub(crate) catching_up: bool,
+    /// Slots that its target needs, as counted in its warehouse's load.
+    pub(crate) load: f64,
     pub(crate) trouble: Trouble,
     /// The latest call about the attempt in flight had no usable answer.
     pub(crate) unanswered: Option<Failure>,
@@ -132,6 +142,10 @@ pub(crate) enum DueWhy {
     Retry,
     /// A suspended view is tried again.
     Probe,
+    /// Nothing is unread: when the probe that said so is not believed any more.
+    Quiet,
+    /// The stream is about to lose records that the view has not read.
+    Retention,
     /// `observe` mode: when it would be refreshed again.
     Observe,
     /// Somebody asked for it, and the API would not have it at once.
@@ -167,7 +181,13 @@ pub(crate) struct Attempt {
     /// The long poll that the last call asked for.
     pub(crate) called_wait: Span,
     /// x of the duration model.
-    pub(crate) gap: Span,
+    pub(crate) size: f64,
+    /// The oldest record that was known to be unread, where arrivals are seen.
+    pub(crate) oldest: Option<Timestamp>,
+    /// Arrivals were seen when it was submitted.
+    pub(crate) probed: bool,
+    /// The refresh before it stopped before the end of the stream.
+    pub(crate) catch_up: bool,
     /// d̂·e^q at submit; `None` where nothing was foreseen, or it cannot be judged.
     pub(crate) foreseen: Option<Span>,
     /// d̂ at submit, for polling.
@@ -204,6 +224,8 @@ pub(crate) struct Trouble {
     pub(crate) timeouts: u32,
     pub(crate) throttles: u32,
     pub(crate) last: Option<Failure>,
+    /// When the two latest failures that may be the warehouse's happened.
+    passing: [Option<Timestamp>; 2],
     pub(crate) retry_at: Option<Timestamp>,
 }
 
@@ -248,6 +270,11 @@ impl State {
             | Self::Unsure { .. }
             | Self::Paused => None,
         }
+    }
+
+    /// Whether a refresh is in flight that catches up.
+    pub(crate) fn catches_up(&self) -> bool {
+        self.attempt().is_some_and(|attempt| attempt.catch_up)
     }
 
     /// The wish that an idle view is about to fulfil.
@@ -311,11 +338,16 @@ impl View {
             },
             data_ts: None,
             taken_up_at: now,
+            last_submit_at: None,
             last_finish_at: None,
             last_success_at: None,
             last_duration: None,
             model: DurationModel::default(),
             margin: Margin::default(),
+            rate: None,
+            seen: None,
+            catching_up: false,
+            load: 0.0,
             trouble: Trouble::default(),
             unanswered: None,
             feasibility: Feasibility::default(),
@@ -349,13 +381,55 @@ impl View {
 
     /// P before clamping to the intervals that the operator allows.
     pub(crate) fn latest_start(&self, target_lag: Span, pooled: &Margin, wait: Span) -> Span {
+        self.law(target_lag, pooled, wait).latest_start()
+    }
+
+    fn law(&self, target_lag: Span, pooled: &Margin, wait: Span) -> Blind {
         Blind {
             target_lag,
             fit: self.fit(target_lag),
+            rate: self.rate(),
             margin: self.margin_factor(pooled),
             dispatch_wait: wait.min(target_lag / 10),
         }
-        .latest_start()
+    }
+
+    /// X of a view whose arrivals are seen and that has something unread; not clamped.
+    pub(crate) fn probed_start(
+        &self,
+        seen: Seen,
+        target_lag: Span,
+        pooled: &Margin,
+        wait: Span,
+    ) -> Option<Timestamp> {
+        let oldest = seen.oldest?;
+        let behind = match (self.rate, seen.bytes) {
+            (Some(_), bytes) => bytes.unwrap_or(0.0),
+            (None, _) => (seen.at - self.data_ts.unwrap_or(oldest)).as_secs_f64(),
+        };
+        let probed = Probed {
+            blind: self.law(target_lag, pooled, wait),
+            age: seen.at - oldest,
+            behind,
+        };
+        Some(seen.at + probed.latest_start())
+    }
+
+    /// d̂ of a refresh that starts now.
+    pub(crate) fn expected(&self, now: Timestamp) -> Span {
+        let fit = self.fit(self.spec.target_lag);
+        Span::from_secs_f64(fit.fixed + fit.slope * self.size(now).0)
+    }
+
+    /// `a(1 + ρ)/(T − a) + ρ`: the slots that holding its target takes (control law §6).
+    pub(crate) fn slots_needed(&self, target_lag: Span) -> f64 {
+        let fit = self.fit(target_lag);
+        let rho = fit.slope * self.rate();
+        let room = target_lag.as_secs_f64() - fit.fixed;
+        if room <= fit.fixed {
+            return 1.0;
+        }
+        (fit.fixed * (1.0 + rho) / room + rho).min(1.0)
     }
 
     /// P as it is used.
@@ -368,10 +442,12 @@ impl View {
     pub(crate) fn statement_limit(&self, target_lag: Span) -> Span {
         let base = match self.spec.timeout {
             StatementTimeout::Stated(limit) => limit,
-            StatementTimeout::Default(_) if self.data_ts.is_none() => STATEMENT_LIFE_MAX,
+            StatementTimeout::Default(_) if self.data_ts.is_none() || self.catching_up => {
+                STATEMENT_LIFE_MAX
+            }
             StatementTimeout::Default(limit) => {
                 let fit = self.fit(target_lag);
-                let expected = fit.fixed + fit.slope * target_lag.as_secs_f64();
+                let expected = fit.fixed + fit.slope * self.rate() * target_lag.as_secs_f64();
                 limit.max(Span::from_secs_f64(4.0 * expected))
             }
         };
@@ -381,7 +457,15 @@ impl View {
 
 impl Trouble {
     /// Counts a failure, and says how often it has now happened in a row.
-    pub(crate) fn count(&mut self, failure: &Failure) {
+    pub(crate) fn count(&mut self, failure: &Failure, now: Timestamp) {
+        if matches!(
+            failure.class,
+            FailureClass::Transient | FailureClass::Unreachable | FailureClass::Away
+        ) {
+            self.passing = [Some(now), self.passing[0]];
+        } else {
+            self.passing = [None; 2];
+        }
         self.in_a_row = self.in_a_row.saturating_add(1);
         let repeated = self.last.as_ref().is_some_and(|last| last.same_as(failure));
         self.same = if repeated {
@@ -393,6 +477,25 @@ impl Trouble {
             self.timeouts = self.timeouts.saturating_add(1);
         }
         self.last = Some(failure.clone());
+    }
+
+    /// Whether the last two attempts both failed for a reason that may be the warehouse's.
+    pub(crate) fn failed_twice_since(&self, since: Timestamp) -> bool {
+        self.passing
+            .iter()
+            .all(|at| at.is_some_and(|at| at >= since))
+    }
+
+    /// Forgets failures that were the warehouse's. Returns whether there were any.
+    pub(crate) fn absolve(&mut self) -> bool {
+        let guilty = self.passing.first().copied().flatten().is_some();
+        if guilty {
+            self.in_a_row = 0;
+            self.same = 0;
+            self.retry_at = None;
+            self.passing = [None; 2];
+        }
+        guilty
     }
 
     pub(crate) fn is_none(&self) -> bool {

@@ -2,14 +2,17 @@
 //!
 //! Decides: slots and their adaptation, the expected dispatch wait (control law §6), the
 //! submit budget of an (account, region) (§7), whether long polling works.
-//! Deliberately absent: the breaker for a warehouse that is away.
+//! Deliberately absent: the breaker (see `breaker`), the orders of an overload (`overload`).
 
 use std::collections::BTreeSet;
 
+use crate::breaker::Breaker;
 use crate::event::Failure;
 use crate::law::Margin;
+use crate::overload::Load;
 use crate::plan::{Priority, ViewId, WarehouseSpec};
 use crate::time::{Span, Timestamp};
+use crate::wake::Wake;
 
 /// Outstanding long polls that one warehouse may hold (control law §7).
 const LONG_POLLS_MAX: u32 = 256;
@@ -28,6 +31,11 @@ pub(crate) struct Warehouse {
     pub(crate) access: Access,
     pub(crate) in_flight: u32,
     pub(crate) long_polls: u32,
+    /// Of those in flight, how many catch up.
+    pub(crate) catch_ups: u32,
+    pub(crate) breaker: Breaker,
+    pub(crate) load: Load,
+    pub(crate) wake: Wake,
     pub(crate) slots: Slots,
     /// W: how long a due view is expected to wait here.
     pub(crate) dispatch_wait: Span,
@@ -67,6 +75,10 @@ impl Warehouse {
             },
             in_flight: 0,
             long_polls: 0,
+            catch_ups: 0,
+            breaker: Breaker::default(),
+            load: Load::default(),
+            wake: Wake::default(),
             dispatch_wait: Span::ZERO,
             margin: Margin::default(),
             ignores_wait: false,
@@ -75,7 +87,13 @@ impl Warehouse {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight < self.slots.effective()
+        self.breaker
+            .has_room(self.in_flight, self.slots.effective())
+    }
+
+    /// Views that catch up may take a third of the slots.
+    pub(crate) fn may_catch_up(&self) -> bool {
+        self.catch_ups < self.slots.effective().div_ceil(3)
     }
 
     pub(crate) fn may_long_poll(&self) -> bool {

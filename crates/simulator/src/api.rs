@@ -10,9 +10,10 @@ use tidekeeper_scheduler::{
     WarehouseId,
 };
 
+use crate::agenda::Happening;
 use crate::scenario::FaultKind;
 use crate::trace::{Attempt, AttemptOutcome};
-use crate::world::{Fate, Happening, Status, Waiter, World};
+use crate::world::{Fate, Status, Waiter, World};
 
 /// Statements that one warehouse may hold, ended ones aside (Data API limits).
 const ACTIVE_MAX: u32 = 500;
@@ -378,6 +379,7 @@ impl World {
             start: now,
             finish: now,
             data,
+            oldest: None,
             bytes: 0,
             outcome: AttemptOutcome::Failed(class),
             ran: false,
@@ -402,6 +404,7 @@ fn ended(at: Timestamp, fate: Fate) -> StatementStatus {
     match fate {
         Fate::Data => finished(Outcome::Data),
         Fate::NoData => finished(Outcome::NoData),
+        Fate::MoreData(up_to) => finished(Outcome::MoreData { up_to: Some(up_to) }),
         Fate::Failed(class) => StatementStatus::Failed(failure(class)),
     }
 }

@@ -7,7 +7,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidekeeper_scheduler::Span;
 
-#[derive(Debug)]
+use crate::scenario::ServiceModel;
+
+#[derive(Clone, Debug)]
 pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
@@ -45,6 +47,20 @@ impl Dice {
     pub(crate) fn standard_normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+impl ServiceModel {
+    /// What chance multiplies the next service time by.
+    pub(crate) fn noise(&self, dice: &mut Dice) -> f64 {
+        let mut factor = 1.0;
+        if self.sigma > 0.0 {
+            factor *= (self.sigma * dice.standard_normal()).exp();
+        }
+        if dice.happens(self.straggler_share) {
+            factor *= self.straggler_factor;
+        }
+        factor
     }
 }
 

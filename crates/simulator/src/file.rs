@@ -3,17 +3,24 @@
 //! Decides: keys, units, defaults; every mistake with its line and column. Paths are
 //! relative to the scenario's own directory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tidekeeper_scheduler::{Span, Timestamp};
+use tidekeeper_scheduler::{Billing, OverloadOrder, Span};
 use toml::Spanned;
 
-use crate::scenario::{
-    ArrivalModel, Fault, FaultKind, Restart, SUBMIT_QUOTA, Scenario, ServiceModel, ViewModel,
-    WarehouseModel,
-};
+use crate::file_draw::Length;
+use crate::file_view::{ViewFile, Views};
+use crate::scenario::{Fault, FaultKind, Restart, SUBMIT_QUOTA, Scenario, WarehouseModel};
+
+/// A megabyte.
+pub(crate) const MB: f64 = 1e6;
+/// More bytes, or bytes per second, are a slip of the pen.
+const MOST_BYTES: f64 = 1e15;
+/// More warehouses or views are a slip of the pen.
+const MOST: usize = 1_000_000;
 
 /// Why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -30,33 +37,6 @@ pub enum ScenarioError {
         column: usize,
         message: String,
     },
-}
-
-/// `200ms`, `5s`, `1m`, `24h`, `30d`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-struct Length(Span);
-
-impl TryFrom<String> for Length {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no duration: write 200ms, 5s, 1m, 24h or 30d");
-        let digits = text
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let seconds = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => return Err(wrong()),
-        };
-        Ok(Self(Span::from_secs_f64(number * seconds)))
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,13 +56,17 @@ struct ScenarioFile {
 #[serde(deny_unknown_fields)]
 struct WarehouseFile {
     name: Spanned<String>,
+    count: Option<Spanned<u64>>,
     slots: Spanned<u32>,
     max_in_flight: Option<u32>,
     submit_delay: Option<Length>,
     jitter: Option<Length>,
     api_latency: Option<Length>,
-    submit_quota: Option<f64>,
-    quota_share: Option<f64>,
+    submit_quota: Option<Spanned<f64>>,
+    quota_share: Option<Spanned<f64>>,
+    billing: Option<BillingFile>,
+    overload: Option<OverloadFile>,
+    interference: Option<Spanned<f64>>,
     #[serde(default)]
     faults: Vec<FaultFile>,
 }
@@ -94,8 +78,23 @@ struct FaultFile {
     from: Option<Length>,
     until: Option<Length>,
     share: Option<Spanned<f64>>,
-    factor: Option<f64>,
+    factor: Option<Spanned<f64>>,
     view: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BillingFile {
+    Provisioned,
+    Serverless,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OverloadFile {
+    Fair,
+    Priority,
+    MaxSatisfied,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -111,63 +110,6 @@ enum FaultKindFile {
     Broken,
     Stuck,
     Slow,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ViewFile {
-    name: Spanned<String>,
-    count: Option<u32>,
-    warehouse: Spanned<String>,
-    target_lag: Spanned<Length>,
-    miss_rate: Option<Spanned<f64>>,
-    min_interval: Option<Length>,
-    statement_timeout: Option<Length>,
-    arrivals: Option<Spanned<ArrivalsFile>>,
-    service: ServiceFile,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ArrivalsFile {
-    kind: ArrivalKind,
-    bytes_per_s: Option<f64>,
-    mean_gap: Option<Length>,
-    bytes: Option<u64>,
-    file: Option<Spanned<PathBuf>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ArrivalKind {
-    Silent,
-    Steady,
-    Poisson,
-    Csv,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServiceFile {
-    fixed: Length,
-    per_mb: Option<Length>,
-    noise: Option<Noise>,
-    sigma: Option<f64>,
-    stragglers: Option<StragglersFile>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Noise {
-    None,
-    Lognormal,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StragglersFile {
-    share: Spanned<f64>,
-    factor: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,16 +141,34 @@ impl Scenario {
             place.wrong(at, error.message())
         })?;
         let duration = place.positive(&file.duration, "duration")?;
-        let warehouses = file
-            .warehouses
-            .iter()
-            .map(|warehouse| place.warehouse(warehouse, duration))
-            .collect::<Result<Vec<_>, _>>()?;
-        place.unique(file.warehouses.iter().map(|warehouse| &warehouse.name))?;
-        place.unique(file.views.iter().map(|view| &view.name))?;
-        let mut views = Vec::new();
+        let mut names = Names::default();
+        let mut groups = WarehouseGroups::new();
+        let mut warehouses = Vec::new();
+        for warehouse in &file.warehouses {
+            let model = place.warehouse(warehouse, duration)?;
+            let numbered = place.group(&warehouse.name, warehouse.count.as_ref(), &mut names)?;
+            let first = warehouses.len();
+            let count = numbered.len();
+            groups.insert(model.name.clone(), WarehouseGroup { first, count });
+            for name in numbered {
+                let first = warehouses.len();
+                groups
+                    .entry(name.clone())
+                    .or_insert(WarehouseGroup { first, count: 1 });
+                warehouses.push(WarehouseModel {
+                    name,
+                    ..model.clone()
+                });
+            }
+        }
+        let mut views = Views {
+            seed: file.seed,
+            warehouses: &groups,
+            names: Names::default(),
+            views: Vec::new(),
+        };
         for view in &file.views {
-            place.views(view, &warehouses, &mut views)?;
+            place.views(view, &mut views)?;
         }
         let restarts = file.restarts.iter().map(|restart| Restart {
             at: restart.at.0,
@@ -218,28 +178,46 @@ impl Scenario {
             name: file.name,
             duration,
             seed: file.seed,
+            views: views.views,
             warehouses,
-            views,
             restarts: restarts.collect(),
         })
     }
 }
 
-fn read(path: &Path) -> Result<String, ScenarioError> {
+pub(crate) fn read(path: &Path) -> Result<String, ScenarioError> {
     std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
         path: path.to_owned(),
         source,
     })
 }
 
+/// The warehouses that a name stands for: `count` of them from `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WarehouseGroup {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+}
+
+pub(crate) type WarehouseGroups = BTreeMap<String, WarehouseGroup>;
+
+/// The names that are taken: those in the file, and with a count the numbered ones too.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    taken: BTreeSet<String>,
+    /// How many warehouses or views there are so far.
+    number: usize,
+}
+
 /// The text whose mistakes are reported.
-struct Place<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
     text: &'a str,
     path: &'a Path,
 }
 
 impl Place<'_> {
-    fn wrong(&self, at: usize, message: impl fmt::Display) -> ScenarioError {
+    pub(crate) fn wrong(&self, at: usize, message: impl fmt::Display) -> ScenarioError {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         ScenarioError::Wrong {
@@ -259,7 +237,7 @@ impl Place<'_> {
         Err(self.wrong(length.span().start, message))
     }
 
-    fn share(&self, share: &Spanned<f64>) -> Result<f64, ScenarioError> {
+    pub(crate) fn share(&self, share: &Spanned<f64>) -> Result<f64, ScenarioError> {
         let value = *share.get_ref();
         if (0.0..=1.0).contains(&value) {
             return Ok(value);
@@ -267,18 +245,94 @@ impl Place<'_> {
         Err(self.wrong(share.span().start, "a share lies between 0 and 1"))
     }
 
-    fn unique<'a>(
-        &self,
-        names: impl Iterator<Item = &'a Spanned<String>>,
-    ) -> Result<(), ScenarioError> {
-        let mut seen = std::collections::BTreeSet::new();
-        for name in names {
-            if !seen.insert(name.get_ref()) {
-                let message = format!("`{}` stands here twice", name.get_ref());
-                return Err(self.wrong(name.span().start, message));
-            }
+    /// A time between events: so long that there are not endlessly many.
+    pub(crate) fn gap(&self, gap: &Spanned<Length>, key: &str) -> Result<Span, ScenarioError> {
+        let span = gap.get_ref().0;
+        if span >= Span::from_millis(1) {
+            return Ok(span);
         }
-        Ok(())
+        let message = format!("{key} is at least 1ms");
+        Err(self.wrong(gap.span().start, message))
+    }
+
+    pub(crate) fn within(
+        &self,
+        value: &Spanned<f64>,
+        key: &str,
+        most: f64,
+    ) -> Result<f64, ScenarioError> {
+        if (0.0..=most).contains(value.get_ref()) {
+            return Ok(*value.get_ref());
+        }
+        let message = format!("{key} is a number from 0 to {most:e}");
+        Err(self.wrong(value.span().start, message))
+    }
+
+    /// A number of bytes, or of bytes per second, in a unit of so many.
+    pub(crate) fn amount(
+        &self,
+        value: &Spanned<f64>,
+        key: &str,
+        unit: f64,
+    ) -> Result<f64, ScenarioError> {
+        Ok(self.within(value, key, MOST_BYTES / unit)? * unit)
+    }
+
+    pub(crate) fn positive_amount(
+        &self,
+        value: &Spanned<f64>,
+        key: &str,
+        unit: f64,
+    ) -> Result<f64, ScenarioError> {
+        let amount = self.amount(value, key, unit)?;
+        if amount > 0.0 {
+            return Ok(amount);
+        }
+        let message = format!("{key} must be more than 0");
+        Err(self.wrong(value.span().start, message))
+    }
+
+    /// A path that the file names.
+    pub(crate) fn beside(&self, path: &Path) -> PathBuf {
+        self.path
+            .parent()
+            .unwrap_or_else(|| Path::new(""))
+            .join(path)
+    }
+
+    /// The names that a table stands for: its own, or with a count `v-0` to `v-(count − 1)`.
+    pub(crate) fn group(
+        &self,
+        name: &Spanned<String>,
+        count: Option<&Spanned<u64>>,
+        names: &mut Names,
+    ) -> Result<Vec<String>, ScenarioError> {
+        let base = name.get_ref();
+        let mut take = |taken: &str| {
+            if names.taken.insert(taken.to_owned()) {
+                return Ok(());
+            }
+            let message = format!("`{taken}` stands here twice");
+            Err(self.wrong(name.span().start, message))
+        };
+        take(base)?;
+        let Some(count) = count else {
+            names.number += 1;
+            return Ok(vec![base.clone()]);
+        };
+        let number = usize::try_from(*count.get_ref()).unwrap_or(usize::MAX);
+        if !(1..=MOST).contains(&number) {
+            let message = format!("count lies between 1 and {MOST}");
+            return Err(self.wrong(count.span().start, message));
+        }
+        if names.number + number > MOST {
+            let message = format!("with these there are more than {MOST}");
+            return Err(self.wrong(count.span().start, message));
+        }
+        let numbered: Vec<_> = (0..number).map(|index| format!("{base}-{index}")).collect();
+        numbered.iter().try_for_each(|name| take(name))?;
+        names.number += number;
+        Ok(numbered)
     }
 
     fn warehouse(
@@ -296,7 +350,10 @@ impl Place<'_> {
                 from: fault.from.map_or(Span::ZERO, |from| from.0),
                 until: fault.until.map_or(duration, |until| until.0),
                 share: fault.share.as_ref().map_or(Ok(1.0), |s| self.share(s))?,
-                factor: fault.factor.unwrap_or(1.0),
+                factor: match &fault.factor {
+                    Some(factor) => self.within(factor, "factor", 1e6)?,
+                    None => 1.0,
+                },
                 view: fault.view.clone(),
             })
         });
@@ -308,95 +365,29 @@ impl Place<'_> {
             submit_delay: length(file.submit_delay),
             jitter: length(file.jitter),
             api_latency: length(file.api_latency),
-            submit_quota: file.submit_quota.unwrap_or(SUBMIT_QUOTA),
-            quota_share: file.quota_share.unwrap_or(0.5),
+            submit_quota: match &file.submit_quota {
+                Some(quota) => self.within(quota, "submit_quota", 1e6)?,
+                None => SUBMIT_QUOTA,
+            },
+            quota_share: file
+                .quota_share
+                .as_ref()
+                .map_or(Ok(0.5), |s| self.share(s))?,
+            billing: match file.billing {
+                Some(BillingFile::Provisioned) | None => Billing::Provisioned,
+                Some(BillingFile::Serverless) => Billing::Serverless,
+            },
+            overload: match file.overload {
+                Some(OverloadFile::Fair) | None => OverloadOrder::Fair,
+                Some(OverloadFile::Priority) => OverloadOrder::Priority,
+                Some(OverloadFile::MaxSatisfied) => OverloadOrder::MaxSatisfied,
+            },
+            interference: match &file.interference {
+                Some(share) => self.within(share, "interference", 1e6)?,
+                None => 0.0,
+            },
             faults: faults.collect::<Result<_, _>>()?,
         })
-    }
-
-    /// One view, or `count` of them: `v-0` to `v-(count − 1)`.
-    fn views(
-        &self,
-        file: &ViewFile,
-        warehouses: &[WarehouseModel],
-        views: &mut Vec<ViewModel>,
-    ) -> Result<(), ScenarioError> {
-        let wanted = file.warehouse.get_ref();
-        let warehouse = warehouses.iter().position(|w| w.name == *wanted);
-        let Some(warehouse) = warehouse else {
-            let message = format!("there is no warehouse `{wanted}`");
-            return Err(self.wrong(file.warehouse.span().start, message));
-        };
-        let miss_rate = match &file.miss_rate {
-            Some(rate) => self.share(rate)?,
-            None => 0.05,
-        };
-        let view = ViewModel {
-            name: file.name.get_ref().clone(),
-            warehouse,
-            target_lag: self.positive(&file.target_lag, "target_lag")?,
-            miss_rate,
-            min_interval: file.min_interval.map_or(Span::from_secs(2), |min| min.0),
-            statement_timeout: file.statement_timeout.map(|limit| limit.0),
-            arrivals: match &file.arrivals {
-                Some(arrivals) => self.arrivals(arrivals)?,
-                None => ArrivalModel::Silent,
-            },
-            service: self.service(&file.service)?,
-        };
-        let Some(count) = file.count else {
-            views.push(view);
-            return Ok(());
-        };
-        views.extend((0..count).map(|number| ViewModel {
-            name: format!("{}-{number}", view.name),
-            ..view.clone()
-        }));
-        Ok(())
-    }
-
-    fn service(&self, file: &ServiceFile) -> Result<ServiceModel, ScenarioError> {
-        let sigma = match file.noise {
-            Some(Noise::None) => 0.0,
-            Some(Noise::Lognormal) | None => file.sigma.unwrap_or(0.0),
-        };
-        let stragglers = file.stragglers.as_ref();
-        Ok(ServiceModel {
-            fixed: file.fixed.0,
-            per_mb: file.per_mb.map_or(Span::ZERO, |per_mb| per_mb.0),
-            sigma,
-            straggler_share: stragglers.map_or(Ok(0.0), |s| self.share(&s.share))?,
-            straggler_factor: stragglers.map_or(1.0, |stragglers| stragglers.factor),
-        })
-    }
-
-    fn arrivals(&self, file: &Spanned<ArrivalsFile>) -> Result<ArrivalModel, ScenarioError> {
-        let missing = |key: &str| {
-            let message = format!("these arrivals need `{key}`");
-            self.wrong(file.span().start, message)
-        };
-        let arrivals = file.get_ref();
-        match arrivals.kind {
-            ArrivalKind::Silent => Ok(ArrivalModel::Silent),
-            ArrivalKind::Steady => Ok(ArrivalModel::Steady {
-                bytes_per_s: arrivals.bytes_per_s.ok_or_else(|| missing("bytes_per_s"))?,
-            }),
-            ArrivalKind::Poisson => {
-                let mean_gap = arrivals.mean_gap.ok_or_else(|| missing("mean_gap"))?.0;
-                if mean_gap < Span::from_millis(1) {
-                    return Err(self.wrong(file.span().start, "mean_gap is at least 1ms"));
-                }
-                Ok(ArrivalModel::Poisson {
-                    mean_gap,
-                    bytes: arrivals.bytes.ok_or_else(|| missing("bytes"))?,
-                })
-            }
-            ArrivalKind::Csv => {
-                let file = arrivals.file.as_ref().ok_or_else(|| missing("file"))?;
-                let path = self.path.parent().unwrap_or_else(|| Path::new(""));
-                read_records(&path.join(file.get_ref()))
-            }
-        }
     }
 }
 
@@ -413,41 +404,4 @@ fn fault_kind(kind: FaultKindFile) -> FaultKind {
         FaultKindFile::Stuck => FaultKind::Stuck,
         FaultKindFile::Slow => FaultKind::Slow,
     }
-}
-
-/// Lines of `t_s,bytes`, with or without that heading, in order of time.
-fn read_records(path: &Path) -> Result<ArrivalModel, ScenarioError> {
-    let text = read(path)?;
-    let mut records: Vec<(Timestamp, u64)> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() || (number == 0 && line.trim() == "t_s,bytes") {
-            continue;
-        }
-        let wrong = |message: &str| ScenarioError::Wrong {
-            path: path.to_owned(),
-            line: number + 1,
-            column: 1,
-            message: message.to_owned(),
-        };
-        let record = line.split_once(',').and_then(|(at, bytes)| {
-            let at: f64 = at.trim().parse().ok()?;
-            let bytes: f64 = bytes.trim().parse().ok()?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked to be a number of bytes, of which the fraction is no matter"
-            )]
-            (at.is_finite() && at >= 0.0 && bytes.is_finite() && bytes >= 0.0)
-                .then(|| (Timestamp::default() + Span::from_secs_f64(at), bytes as u64))
-        });
-        let record = record.ok_or_else(|| wrong("a line is `t_s,bytes`, both not negative"))?;
-        if records.last().is_some_and(|before| before.0 > record.0) {
-            return Err(wrong("the records are not in order of time"));
-        }
-        records.push(record);
-    }
-    Ok(ArrivalModel::Listed {
-        file: path.to_owned(),
-        records: records.into(),
-    })
 }

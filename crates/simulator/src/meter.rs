@@ -3,6 +3,8 @@
 //! Decides: cycles, lag over time and cost, from true times only. A cycle runs from one
 //! success to the next and is in target where `finish ≤ previous data + target`; the open one
 //! at the end counts once its deadline has passed; the first success is no cycle.
+//! Where arrivals are probed, only a refresh that read something ends a cycle, which is in
+//! target where `finish ≤ arrival of the oldest record unread + target`.
 //! Clock lag is a sawtooth: after a success it climbs from `finish − data` until the next.
 
 use tidekeeper_scheduler::{Span, Timestamp};
@@ -17,6 +19,7 @@ const DOUBLINGS: usize = 42;
 pub(crate) struct Meter {
     target_lag: Span,
     horizon: Timestamp,
+    probed: bool,
     last: Option<Success>,
     pub(crate) cycles: u64,
     pub(crate) cycles_in_target: u64,
@@ -28,6 +31,18 @@ pub(crate) struct Meter {
     in_target: Span,
     worst: Span,
     lags: LagSketch,
+    unread: Unread,
+}
+
+/// The age of the oldest unread record over time.
+#[derive(Debug, Default)]
+struct Unread {
+    /// Time in which nothing was unread.
+    none: Span,
+    some: Span,
+    in_target: Span,
+    worst: Span,
+    ages: LagSketch,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +52,11 @@ struct Success {
 }
 
 impl Meter {
-    pub(crate) fn new(target_lag: Span, horizon: Timestamp) -> Self {
+    pub(crate) fn new(target_lag: Span, horizon: Timestamp, probed: bool) -> Self {
         Self {
             target_lag,
             horizon,
+            probed,
             last: None,
             cycles: 0,
             cycles_in_target: 0,
@@ -52,6 +68,7 @@ impl Meter {
             in_target: Span::ZERO,
             worst: Span::ZERO,
             lags: LagSketch::default(),
+            unread: Unread::default(),
         }
     }
 
@@ -72,10 +89,17 @@ impl Meter {
         self.refreshes += 1;
         self.no_data += u64::from(attempt.outcome == crate::trace::AttemptOutcome::NoData);
         if let Some(last) = self.last {
-            self.climb(last, attempt.finish);
-            self.cycles += 1;
-            let held = attempt.finish - last.data <= self.target_lag;
-            self.cycles_in_target += u64::from(held);
+            self.climb(last, attempt.finish, attempt.oldest);
+            let since = if self.probed {
+                attempt.oldest.filter(|_| attempt.bytes > 0)
+            } else {
+                Some(last.data)
+            };
+            if let Some(since) = since {
+                self.cycles += 1;
+                let held = attempt.finish - since <= self.target_lag;
+                self.cycles_in_target += u64::from(held);
+            }
         }
         self.last = Some(Success {
             data: attempt.data,
@@ -83,16 +107,30 @@ impl Meter {
         });
     }
 
-    /// The horizon is reached.
-    pub(crate) fn close(&mut self) {
+    /// The horizon is reached; what has been unread since `oldest` stays so.
+    pub(crate) fn close(&mut self, oldest: Option<Timestamp>) {
         let Some(last) = self.last else {
             return;
         };
-        self.climb(last, self.horizon);
-        self.cycles += u64::from(last.data + self.target_lag < self.horizon);
+        self.climb(last, self.horizon, oldest);
+        let since = if self.probed { oldest } else { Some(last.data) };
+        let due = since.is_some_and(|since| since + self.target_lag < self.horizon);
+        self.cycles += u64::from(due);
     }
 
-    fn climb(&mut self, from: Success, until: Timestamp) {
+    fn climb(&mut self, from: Success, until: Timestamp, oldest: Option<Timestamp>) {
+        let unread = &mut self.unread;
+        if let Some(oldest) = oldest.filter(|oldest| *oldest < until) {
+            let begins = oldest.max(from.finish);
+            let (low, high) = (begins - oldest, until - oldest);
+            unread.none = unread.none + (begins - from.finish);
+            unread.some = unread.some + (high - low);
+            unread.in_target = unread.in_target + (high.min(self.target_lag) - low).max(Span::ZERO);
+            unread.worst = unread.worst.max(high);
+            unread.ages.climb(low, high);
+        } else {
+            unread.none = unread.none + (until - from.finish);
+        }
         let (low, high) = (from.finish - from.data, until - from.data);
         self.measured = self.measured + (high - low);
         self.in_target = self.in_target + (high.min(self.target_lag) - low).max(Span::ZERO);
@@ -109,10 +147,33 @@ impl Meter {
     pub(crate) fn lag_seconds(&self) -> Option<(f64, f64, f64)> {
         let quantile = |q| {
             self.lags
-                .quantile(q)
+                .quantile(q, Span::ZERO)
                 .map(|lag| lag.min(self.worst.as_secs_f64()))
         };
         Some((quantile(0.5)?, quantile(0.99)?, self.worst.as_secs_f64()))
+    }
+}
+
+impl Meter {
+    /// Share of the time in which nothing had been unread for longer than the target.
+    pub(crate) fn unread_time_in_target(&self) -> Option<f64> {
+        let unread = &self.unread;
+        let all = (unread.none + unread.some).as_secs_f64();
+        (all > 0.0).then(|| (unread.none + unread.in_target).as_secs_f64() / all)
+    }
+
+    /// Median, 99th percentile and maximum of the unread age over time; zero while nothing is
+    /// unread. `None` where nothing ever came.
+    pub(crate) fn unread_seconds(&self) -> Option<(f64, f64, f64)> {
+        let unread = &self.unread;
+        let worst = unread.worst.as_secs_f64();
+        let quantile = |q| {
+            unread
+                .ages
+                .quantile(q, unread.none)
+                .map(|age| age.min(worst))
+        };
+        Some((quantile(0.5)?, quantile(0.99)?, worst))
     }
 }
 
@@ -136,8 +197,8 @@ impl LagSketch {
         }
     }
 
-    /// The lag below which a share `q` of the time was spent.
-    fn quantile(&self, q: f64) -> Option<f64> {
+    /// The lag below which a share `q` of the time was spent, of which `none` without any.
+    fn quantile(&self, q: f64, none: Span) -> Option<f64> {
         let mut climbing = 0.0;
         let slices: Vec<(f64, f64)> = (self.begins.iter().zip(&self.ends))
             .enumerate()
@@ -149,8 +210,12 @@ impl LagSketch {
                 (edge(index + 1), crossing * (edge(index + 1) - edge(index)))
             })
             .collect();
-        let wanted = q * slices.iter().map(|(_, time)| time).sum::<f64>();
-        let mut passed = 0.0;
+        let none = none.as_secs_f64();
+        let wanted = q * (none + slices.iter().map(|(_, time)| time).sum::<f64>());
+        let mut passed = none;
+        if passed >= wanted && passed > 0.0 && !slices.is_empty() {
+            return Some(0.0);
+        }
         for (above, time) in slices {
             passed += time;
             if passed >= wanted && passed > 0.0 {
@@ -200,6 +265,7 @@ mod tests {
             start: at(start),
             finish: at(finish),
             data: at(start),
+            oldest: None,
             bytes: 0,
             outcome: AttemptOutcome::Data,
             ran: true,
@@ -208,11 +274,11 @@ mod tests {
 
     #[test]
     fn cycles_run_from_data_to_the_next_finish() {
-        let mut meter = Meter::new(Span::from_secs(60), at(200));
+        let mut meter = Meter::new(Span::from_secs(60), at(200), false);
         for attempt in [success(0, 3), success(57, 60), success(114, 118)] {
             meter.take(&attempt);
         }
-        meter.close();
+        meter.close(None);
         // 0→60 held, 57→118 missed, and the open one from 114 was due at 174.
         assert_eq!((meter.cycles, meter.cycles_in_target), (3, 1));
         assert_eq!(meter.slot_time, Span::from_secs(10));
@@ -220,16 +286,16 @@ mod tests {
 
     #[test]
     fn an_open_cycle_whose_deadline_lies_ahead_does_not_count() {
-        let mut meter = Meter::new(Span::from_secs(60), at(59));
+        let mut meter = Meter::new(Span::from_secs(60), at(59), false);
         meter.take(&success(0, 3));
-        meter.close();
+        meter.close(None);
         assert_eq!(meter.cycles, 0);
         assert!((meter.time_in_target().unwrap() - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn what_ends_beyond_the_horizon_costs_its_part_within() {
-        let mut meter = Meter::new(Span::from_secs(60), at(100));
+        let mut meter = Meter::new(Span::from_secs(60), at(100), false);
         meter.take(&success(95, 110));
         assert_eq!(meter.refreshes, 0);
         assert_eq!(meter.slot_time, Span::from_secs(5));
@@ -237,7 +303,7 @@ mod tests {
 
     #[test]
     fn lag_quantiles_are_those_of_a_sawtooth() {
-        let mut meter = Meter::new(Span::from_secs(60), at(57_000));
+        let mut meter = Meter::new(Span::from_secs(60), at(57_000), false);
         for i in 0..1_000 {
             meter.take(&success(i * 57, i * 57 + 3));
         }

@@ -8,7 +8,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::bound::fewest_refreshes;
+use tidekeeper_scheduler::Billing;
+
+use crate::awake::fewest_awake_seconds;
+use crate::bound::{Bound, fewest_refreshes};
 use crate::runner::{Policy, Run};
 use crate::scenario::Scenario;
 
@@ -41,6 +44,12 @@ pub struct ViewReport {
     pub time_in_target: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_lag_s: Option<Quantiles>,
+    /// Age of the oldest unread record; `null` where nothing ever came.
+    pub unread_age_s: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_time_in_target: Option<f64>,
+    /// From the arrival of a record until it was visible, at most.
+    pub worst_record_lag_s: Option<f64>,
     /// Successful ones that finished before the horizon.
     pub refreshes: u64,
     pub no_data: u64,
@@ -49,6 +58,11 @@ pub struct ViewReport {
     pub slot_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lower_bound: Option<u64>,
+    /// Whether that is proven: no two refreshes of the bound collide.
+    pub lower_bound_exact: bool,
+    /// The bound for durations that do not grow with bytes: always proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relaxed_bound: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +82,11 @@ pub struct Quantiles {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WarehouseReport {
     pub warehouse: String,
+    /// As Serverless would be billed: from a submit until nothing runs, 60 s at least.
+    pub awake_seconds: f64,
+    /// The least that it could have been; Serverless only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awake_bound: Option<f64>,
     pub api_calls: BTreeMap<&'static str, u64>,
 }
 
@@ -88,11 +107,17 @@ pub struct Totals {
 impl Report {
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64, runs: &[Run]) -> Self {
-        let horizon = scenario.horizon();
-        let views = scenario.views.iter();
-        let bounds: Vec<_> = views
-            .map(|view| fewest_refreshes(view, seed, horizon))
-            .collect();
+        let bounds = Bounds {
+            views: (0..scenario.views.len())
+                .map(|view| fewest_refreshes(scenario, view, seed))
+                .collect(),
+            awake: (scenario.warehouses.iter().enumerate())
+                .map(|(index, warehouse)| {
+                    let serverless = warehouse.billing == Billing::Serverless;
+                    serverless.then(|| fewest_awake_seconds(scenario, index, seed))?
+                })
+                .collect(),
+        };
         let policies = runs
             .iter()
             .map(|run| PolicyReport::new(scenario, run, &bounds));
@@ -104,12 +129,19 @@ impl Report {
     }
 }
 
+/// What no policy can undercut, in the scenario's order.
+struct Bounds {
+    views: Vec<Option<Bound>>,
+    awake: Vec<Option<f64>>,
+}
+
 impl PolicyReport {
-    fn new(scenario: &Scenario, run: &Run, bounds: &[Option<u64>]) -> Self {
+    fn new(scenario: &Scenario, run: &Run, bounds: &Bounds) -> Self {
+        let quantiles = |(p50, p99, max)| Quantiles { p50, p99, max };
         let views: Vec<_> = (scenario.views.iter().zip(&run.meters))
-            .zip(run.late.iter().zip(bounds))
+            .zip(run.late.iter().zip(&bounds.views))
             .map(|((view, meter), (late, bound))| {
-                let lower_bound = bound.filter(|bound| *bound > 0);
+                let lower_bound = bound.map(|bound| bound.refreshes);
                 let late_rate = share(late.0, late.1);
                 ViewReport {
                     view: view.name.clone(),
@@ -117,30 +149,34 @@ impl PolicyReport {
                     cycles: meter.cycles,
                     cycles_in_target: meter.cycles_in_target,
                     time_in_target: meter.time_in_target(),
-                    clock_lag_s: meter.lag_seconds().map(|(p50, p99, max)| Quantiles {
-                        p50,
-                        p99,
-                        max,
-                    }),
+                    clock_lag_s: meter.lag_seconds().map(quantiles),
+                    unread_age_s: meter.unread_seconds().map(quantiles),
+                    unread_time_in_target: meter.unread_time_in_target(),
+                    worst_record_lag_s: meter.unread_seconds().map(|(_, _, max)| max),
                     refreshes: meter.refreshes,
                     no_data: meter.no_data,
                     failed: meter.failed,
                     slot_seconds: meter.slot_time.as_secs_f64(),
-                    lower_bound: *bound,
+                    lower_bound,
+                    lower_bound_exact: bound.is_some_and(|bound| bound.exact),
+                    relaxed_bound: bound.map(|bound| bound.relaxed),
                     ratio: lower_bound.and_then(|bound| share(meter.refreshes, bound)),
                     late_rate,
                     wanted_late_rate: (run.policy == Policy::Adaptive).then_some(view.miss_rate),
                 }
             })
             .collect();
-        let warehouses = scenario.warehouses.iter().zip(&run.calls);
+        let warehouses =
+            (scenario.warehouses.iter().zip(&run.calls)).zip(run.awake.iter().zip(&bounds.awake));
         Self {
             policy: run.policy.name(),
-            totals: Totals::new(&views),
+            totals: Totals::new(scenario, &views),
             views,
             warehouses: warehouses
-                .map(|(warehouse, calls)| WarehouseReport {
+                .map(|((warehouse, calls), (awake, bound))| WarehouseReport {
                     warehouse: warehouse.name.clone(),
+                    awake_seconds: awake.as_secs_f64(),
+                    awake_bound: *bound,
                     api_calls: BTreeMap::from([
                         ("submit", calls.submit),
                         ("describe", calls.describe),
@@ -156,15 +192,24 @@ impl PolicyReport {
 
 impl Totals {
     #[expect(clippy::cast_precision_loss, reason = "numbers of views are small")]
-    fn new(views: &[ViewReport]) -> Self {
+    fn new(scenario: &Scenario, views: &[ViewReport]) -> Self {
         let mut shares: Vec<f64> = views
             .iter()
             .filter_map(|view| share(view.cycles_in_target, view.cycles))
             .collect();
         shares.sort_by(f64::total_cmp);
+        // The promise is on the unread age where arrivals are probed, else on the clock lag.
         let worst = views
             .iter()
-            .filter_map(|view| Some(view.clock_lag_s?.max / view.target_lag_s));
+            .zip(&scenario.views)
+            .filter_map(|(view, model)| {
+                let lag = if model.probe.is_some() {
+                    view.unread_age_s
+                } else {
+                    view.clock_lag_s
+                };
+                Some(lag?.max / view.target_lag_s)
+            });
         let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         Self {
             refreshes: views.iter().map(|view| view.refreshes).sum(),

@@ -8,7 +8,7 @@ use tidekeeper_scheduler::{
     Event, Notice, Origin, Output, Plan, Scheduler, Snapshot, Span, Timestamp, ViewId,
 };
 
-use crate::fixed::FixedInterval;
+use crate::baseline::Baseline;
 use crate::meter::Meter;
 use crate::scenario::Scenario;
 use crate::trace::{Attempt, Digest};
@@ -26,19 +26,51 @@ pub enum Policy {
     Adaptive,
     /// Every target lag, exactly.
     Cron,
+    /// Every minute, at a random second of it.
+    EventBridge,
+    /// Again as soon as the last one has ended.
+    ZeroWait,
     /// Every half of the target lag.
     Half,
+    /// At aligned ticks 48·2ⁿ seconds apart.
+    Ladder,
+    /// The target less the 95th percentile of the last durations.
+    WindowP95,
+    /// The longest fixed share of the target that would have held it, in hindsight.
+    BestFixed,
+    /// A model of Redshift's AUTO REFRESH: an assumption.
+    AutoRefresh,
+    /// Knows what will arrive, and how long the next refresh will take.
+    Clairvoyant,
 }
 
 impl Policy {
-    pub const ALL: [Self; 3] = [Self::Adaptive, Self::Cron, Self::Half];
+    pub const ALL: [Self; 10] = [
+        Self::Adaptive,
+        Self::Cron,
+        Self::EventBridge,
+        Self::ZeroWait,
+        Self::Half,
+        Self::Ladder,
+        Self::WindowP95,
+        Self::BestFixed,
+        Self::AutoRefresh,
+        Self::Clairvoyant,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Adaptive => "adaptive",
             Self::Cron => "cron",
+            Self::EventBridge => "eventbridge",
+            Self::ZeroWait => "zero-wait",
             Self::Half => "half",
+            Self::Ladder => "ladder",
+            Self::WindowP95 => "window-p95",
+            Self::BestFixed => "best-fixed",
+            Self::AutoRefresh => "auto-refresh",
+            Self::Clairvoyant => "clairvoyant",
         }
     }
 
@@ -91,6 +123,8 @@ pub struct Run {
     pub policy: Policy,
     pub(crate) meters: Vec<Meter>,
     pub(crate) calls: Vec<Calls>,
+    /// Per warehouse, as Serverless would be billed.
+    pub(crate) awake: Vec<Span>,
     /// Late refreshes and judged ones, per view, where the policy has a margin.
     pub(crate) late: Vec<(u64, u64)>,
     pub digest: Digest,
@@ -138,7 +172,7 @@ pub fn run(scenario: &Scenario, seed: u64, policy: Policy, observer: &mut dyn Ob
     run_script(scenario, seed, policy, restarts.collect(), observer)
 }
 
-/// Runs `policy` while `script`, in any order, happens to it.
+/// Runs `policy` while `script`, in any order, happens to it; baselines are spared the script.
 pub fn run_script(
     scenario: &Scenario,
     seed: u64,
@@ -148,33 +182,43 @@ pub fn run_script(
 ) -> Run {
     script.sort_by_key(|(at, _)| *at);
     script.reverse();
-    let horizon = scenario.horizon();
-    let meters = scenario
-        .views
-        .iter()
-        .map(|view| Meter::new(view.target_lag, horizon));
-    let mut stage = Stage {
-        world: World::new(scenario, seed),
-        run: Run {
-            policy,
-            meters: meters.collect(),
-            calls: Vec::new(),
-            late: vec![(0, 0); scenario.views.len()],
-            digest: Digest::default(),
-            violations: Vec::new(),
-            steps: 0,
-            stopped_at: None,
-            snapshot: None,
-        },
-        observer,
-        horizon,
+    let share = if policy == Policy::BestFixed {
+        best_share(scenario, seed)
+    } else if policy == Policy::Half {
+        0.5
+    } else {
+        1.0
     };
-    match policy {
-        Policy::Adaptive => Daemon::new(scenario.plan(), seed).live(&mut stage, script),
-        Policy::Cron => FixedInterval::new(scenario, 1).live(&mut stage),
-        Policy::Half => FixedInterval::new(scenario, 2).live(&mut stage),
+    let mut stage = Stage::new(scenario, seed, policy, observer);
+    if policy == Policy::Adaptive {
+        Daemon::new(scenario.plan(), seed).live(&mut stage, script);
+    } else {
+        Baseline::new(scenario, seed, policy, share).live(&mut stage);
     }
     stage.close()
+}
+
+/// The largest fortieth of the target at which a fixed interval holds the wanted share of
+/// cycles, by bisection: a longer interval never holds more.
+fn best_share(scenario: &Scenario, seed: u64) -> f64 {
+    let miss_rate = scenario.views.first().map_or(0.05, |view| view.miss_rate);
+    let (mut good, mut bad) = (4_u32, 41_u32);
+    while bad - good > 1 {
+        let middle = good.midpoint(bad);
+        let mut observer = Nobody;
+        let mut stage = Stage::new(scenario, seed, Policy::BestFixed, &mut observer);
+        let share = f64::from(middle) / 40.0;
+        Baseline::new(scenario, seed, Policy::BestFixed, share).live(&mut stage);
+        let (cycles, held) = stage.close().cycles();
+        #[expect(clippy::cast_precision_loss, reason = "counts of cycles")]
+        let attained = held as f64 / cycles.max(1) as f64;
+        if attained >= 1.0 - miss_rate {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    f64::from(good) / 40.0
 }
 
 /// The world, its horizon, and who keeps the books.
@@ -185,7 +229,32 @@ pub(crate) struct Stage<'a> {
     observer: &'a mut dyn Observer,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    fn new(scenario: &Scenario, seed: u64, policy: Policy, observer: &'a mut dyn Observer) -> Self {
+        let horizon = scenario.horizon();
+        let meters = scenario
+            .views
+            .iter()
+            .map(|view| Meter::new(view.target_lag, horizon, view.probe.is_some()));
+        Self {
+            world: World::new(scenario, seed),
+            run: Run {
+                policy,
+                meters: meters.collect(),
+                calls: Vec::new(),
+                awake: Vec::new(),
+                late: vec![(0, 0); scenario.views.len()],
+                digest: Digest::default(),
+                violations: Vec::new(),
+                steps: 0,
+                stopped_at: None,
+                snapshot: None,
+            },
+            observer,
+            horizon,
+        }
+    }
+
     pub(crate) fn take_ended(&mut self) {
         for attempt in self.world.ended.drain(..) {
             if let Some(meter) = self.run.meters.get_mut(attempt.view) {
@@ -197,11 +266,22 @@ impl Stage<'_> {
     }
 
     fn close(mut self) -> Run {
+        let horizon = self.horizon;
+        let views = self.world.views.iter_mut();
+        let unread: Vec<_> = views
+            .map(|view| view.arrivals.unread(horizon).oldest)
+            .collect();
         self.world.run_out();
         self.take_ended();
-        for meter in &mut self.run.meters {
-            meter.close();
+        for (meter, oldest) in self.run.meters.iter_mut().zip(unread) {
+            meter.close(oldest);
         }
+        self.run.awake = self
+            .world
+            .warehouses
+            .iter()
+            .map(|warehouse| warehouse.awake.total(horizon))
+            .collect();
         self.run.calls = self.world.warehouses.iter().map(|w| w.calls).collect();
         self.run.violations.append(&mut self.world.violations);
         self.run
@@ -230,6 +310,7 @@ impl Daemon {
     }
 
     fn live(&mut self, stage: &mut Stage<'_>, mut script: Vec<(Timestamp, Action)>) {
+        stage.world.begin_probes();
         let (mut moment, mut steps) = (Timestamp::default(), 0);
         loop {
             let world = stage.world.next_at();

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, Plan, Priority, Span, StatementTimeout, Timestamp, ViewId, ViewSpec,
-    WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, OverloadOrder, Plan, Priority, Span, StatementTimeout, Timestamp,
+    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
 /// The Data API's `ExecuteStatement` quota per second, account and region (AWS documentation).
@@ -40,6 +40,11 @@ pub struct WarehouseModel {
     /// Submits per second that the API takes; the daemon is granted `quota_share` of it.
     pub submit_quota: f64,
     pub quota_share: f64,
+    pub billing: Billing,
+    /// Who goes first when the targets need more slots than there are.
+    pub overload: OverloadOrder,
+    /// Each further statement that runs at the same time slows one that starts by this share.
+    pub interference: f64,
     pub faults: Vec<Fault>,
 }
 
@@ -56,6 +61,9 @@ impl WarehouseModel {
             api_latency: Span::ZERO,
             submit_quota: SUBMIT_QUOTA,
             quota_share: 0.5,
+            billing: Billing::Provisioned,
+            overload: OverloadOrder::Fair,
+            interference: 0.0,
             faults: Vec::new(),
         }
     }
@@ -109,8 +117,11 @@ pub struct ViewModel {
     pub min_interval: Span,
     /// Stated by the operator; else 1 h, and more where that is only the default.
     pub statement_timeout: Option<Span>,
+    pub priority: Priority,
     pub arrivals: ArrivalModel,
     pub service: ServiceModel,
+    /// `None`: blind.
+    pub probe: Option<ProbeModel>,
 }
 
 impl ViewModel {
@@ -124,6 +135,7 @@ impl ViewModel {
             miss_rate: 0.05,
             min_interval: Span::from_secs(2),
             statement_timeout: None,
+            priority: Priority::Normal,
             arrivals: ArrivalModel::Silent,
             service: ServiceModel {
                 fixed,
@@ -131,19 +143,48 @@ impl ViewModel {
                 sigma: 0.0,
                 straggler_share: 0.0,
                 straggler_factor: 1.0,
+                replay: None,
+                most_bytes: None,
             },
+            probe: None,
         }
     }
 }
 
+/// What comes on a view's stream. Rates are bytes per second.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArrivalModel {
     /// Nothing ever comes.
     Silent,
+    /// A record every so often, the first at random within the first period.
+    Periodic { every: Span, bytes: f64 },
     /// An even flow.
     Steady { bytes_per_s: f64 },
-    /// Records of one size at exponential gaps.
-    Poisson { mean_gap: Span, bytes: u64 },
+    /// An even flow whose producer is away for a while, and then sends what it has kept.
+    Outage {
+        bytes_per_s: f64,
+        from: Span,
+        until: Span,
+        flush: Span,
+    },
+    /// A flow between two rates, lowest at the start of each day, highest at noon.
+    Diurnal { low: f64, high: f64 },
+    /// An even flow that is on and off, each for an exponential time: (mean time, rate).
+    OnOff { on: (Span, f64), off: (Span, f64) },
+    /// Records at exponential gaps, all of one size or of exponential sizes.
+    Poisson {
+        mean_gap: Span,
+        bytes: f64,
+        exponential: bool,
+    },
+    /// Heavy-tailed records at exponential gaps on an even flow.
+    Pareto {
+        mean_gap: Span,
+        shape: f64,
+        least: f64,
+        most: f64,
+        bytes_per_s: f64,
+    },
     /// Records as listed, in order of time.
     Listed {
         file: PathBuf,
@@ -151,8 +192,17 @@ pub enum ArrivalModel {
     },
 }
 
-/// `(fixed + per_mb · megabytes) · e^(sigma·z)`, z standard normal, and some take longer.
+/// An arrival probe: every so often it learns, `delay` later, what lay unread.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProbeModel {
+    pub every: Span,
+    pub delay: Span,
+    /// It tells bytes behind, not only the oldest time.
+    pub bytes: bool,
+}
+
+/// `(fixed + per_mb · megabytes) · e^(sigma·z)`, z standard normal, and some take longer.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServiceModel {
     pub fixed: Span,
     /// Per 10⁶ bytes.
@@ -160,18 +210,23 @@ pub struct ServiceModel {
     pub sigma: f64,
     pub straggler_share: f64,
     pub straggler_factor: f64,
+    /// Durations in force from a time on, in place of `fixed` and `per_mb`.
+    pub replay: Option<Arc<[(Timestamp, Span)]>>,
+    /// A refresh reads at most so many bytes and then says that there may be more.
+    pub most_bytes: Option<f64>,
 }
 
 impl ServiceModel {
     /// Without noise: what the lower bound reckons with.
     #[must_use]
-    pub fn noise_free(&self, bytes: u64) -> Span {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a share of a megabyte is no matter"
-        )]
-        let megabytes = bytes as f64 / 1e6;
-        self.fixed + self.per_mb.scale(megabytes)
+    pub fn noise_free(&self, at: Timestamp, bytes: f64) -> Span {
+        if let Some(replay) = &self.replay {
+            let later = replay.partition_point(|(from, _)| *from <= at);
+            return replay
+                .get(later.saturating_sub(1))
+                .map_or(self.fixed, |(_, duration)| *duration);
+        }
+        self.fixed + self.per_mb.scale(bytes / 1e6)
     }
 }
 
@@ -197,7 +252,8 @@ impl Scenario {
             api_scope: ApiScope::from(warehouse.name.as_str()),
             submits_per_second: warehouse.submit_quota * warehouse.quota_share,
             max_in_flight: warehouse.max_in_flight,
-            billing: Billing::Provisioned,
+            billing: warehouse.billing,
+            overload: warehouse.overload,
         });
         let views = self.views.iter().filter_map(|view| {
             let warehouse = self.warehouses.get(view.warehouse)?;
@@ -209,7 +265,9 @@ impl Scenario {
                 miss_rate: view.miss_rate,
                 min_interval: view.min_interval,
                 max_interval: None,
-                priority: Priority::Normal,
+                priority: view.priority,
+                probe_every: view.probe.map(|probe| probe.every),
+                retention: None,
                 schedule: None,
                 closed: WhileClosed::Pause,
                 after: Vec::new(),

@@ -17,6 +17,8 @@ pub struct Attempt {
     pub finish: Timestamp,
     /// Up to when the view held its stream afterwards.
     pub data: Timestamp,
+    /// When the first record arrived that was unread as it ended, itself aside.
+    pub oldest: Option<Timestamp>,
     /// What it read and kept.
     pub bytes: u64,
     pub outcome: AttemptOutcome,
@@ -28,6 +30,7 @@ pub struct Attempt {
 pub enum AttemptOutcome {
     Data,
     NoData,
+    MoreData,
     Failed(FailureClass),
 }
 
@@ -36,6 +39,7 @@ impl From<Fate> for AttemptOutcome {
         match fate {
             Fate::Data => Self::Data,
             Fate::NoData => Self::NoData,
+            Fate::MoreData(_) => Self::MoreData,
             Fate::Failed(class) => Self::Failed(class),
         }
     }
@@ -45,7 +49,7 @@ impl AttemptOutcome {
     #[must_use]
     pub fn succeeded(self) -> bool {
         match self {
-            Self::Data | Self::NoData => true,
+            Self::Data | Self::NoData | Self::MoreData => true,
             Self::Failed(_) => false,
         }
     }
@@ -56,6 +60,7 @@ impl AttemptOutcome {
         match self {
             Self::Data => ("data", ""),
             Self::NoData => ("no_data", ""),
+            Self::MoreData => ("more_data", ""),
             Self::Failed(class) => ("failed", class.label()),
         }
     }

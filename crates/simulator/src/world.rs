@@ -9,11 +9,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use tidekeeper_scheduler::{AttemptId, Event, FailureClass, Span, Timestamp};
+use tidekeeper_scheduler::{AttemptId, Event, FailureClass, Seen, Span, Timestamp, ViewId};
 
+use crate::agenda::{Happening, Planned};
 use crate::arrivals::Arrivals;
+use crate::awake::Awake;
 use crate::dice::Dice;
-use crate::scenario::{Fault, FaultKind, Scenario, ServiceModel};
+use crate::scenario::{Fault, FaultKind, ProbeModel, Scenario, ServiceModel};
 use crate::trace::{Attempt, AttemptOutcome};
 
 /// No statement of Redshift may run longer (Data API limits).
@@ -53,7 +55,9 @@ pub(crate) struct Warehouse {
     pub(crate) scanned_by: Option<u32>,
     /// Statements that have not ended.
     pub(crate) active: u32,
-    slots: u32,
+    pub(crate) awake: Awake,
+    interference: f64,
+    pub(crate) slots: u32,
     running: u32,
     waiting: VecDeque<(usize, u64)>,
 }
@@ -75,10 +79,10 @@ pub(crate) struct View {
     pub(crate) statements: VecDeque<Statement>,
     /// Up to when the visible view holds the stream.
     pub(crate) data_at: Timestamp,
-    committed: u64,
-    arrivals: Arrivals,
-    service: ServiceModel,
-    dice: Dice,
+    pub(crate) arrivals: Arrivals,
+    probe: Option<ProbeModel>,
+    pub(crate) service: ServiceModel,
+    pub(crate) dice: Dice,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,8 @@ pub(crate) struct Statement {
     pub(crate) waiters: Vec<Waiter>,
     started_at: Timestamp,
     bytes: u64,
+    /// Up to when it reads the stream.
+    reads_to: Timestamp,
 }
 
 pub(crate) type Token = (u32, u64);
@@ -116,6 +122,8 @@ pub(crate) enum Status {
 pub(crate) enum Fate {
     Data,
     NoData,
+    /// It has read no further than this.
+    MoreData(Timestamp),
     Failed(FailureClass),
 }
 
@@ -127,42 +135,6 @@ pub(crate) struct Waiter {
     pub(crate) until: Timestamp,
     /// The end of the wait is planned.
     pub(crate) planned: bool,
-}
-
-#[derive(Debug)]
-pub(crate) enum Happening {
-    WantsSlot { view: usize, statement: u64 },
-    Ends { view: usize, statement: u64 },
-    WaitOver { view: usize, statement: u64 },
-    GoesAway { warehouse: usize },
-    Answer { life: u32, event: Event },
-}
-
-#[derive(Debug)]
-struct Planned {
-    at: Timestamp,
-    number: u64,
-    what: Happening,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 impl World {
@@ -178,6 +150,8 @@ impl World {
             calls: Calls::default(),
             scanned_by: None,
             active: 0,
+            awake: Awake::default(),
+            interference: model.interference,
             slots: model.slots,
             running: 0,
             waiting: VecDeque::new(),
@@ -187,9 +161,9 @@ impl World {
             warehouse: model.warehouse,
             statements: VecDeque::new(),
             data_at: Timestamp::default(),
-            committed: 0,
             arrivals: Arrivals::new(&model.arrivals, seed, &model.name),
-            service: model.service,
+            probe: model.probe,
+            service: model.service.clone(),
             dice: Dice::new(seed, &format!("service/{}", model.name)),
         });
         let mut world = Self {
@@ -234,6 +208,7 @@ impl World {
             Happening::Ends { view, statement } => self.end_if_running(view, statement),
             Happening::WaitOver { view, statement } => self.wait_over(view, statement),
             Happening::GoesAway { warehouse } => self.abort_all(warehouse),
+            Happening::Probe { view } => self.probe(view),
             Happening::Answer { life, event } => return (life == self.life).then_some(event),
         }
         None
@@ -303,6 +278,7 @@ impl World {
             view.statements.pop_front();
         }
         let wants_slot_at = self.warehouses.get_mut(warehouse).map_or(now, |warehouse| {
+            warehouse.awake.submit(now, warehouse.active);
             warehouse.active += 1;
             now + warehouse.submit_delay + warehouse.dice.up_to(warehouse.jitter)
         });
@@ -314,6 +290,7 @@ impl World {
             waiters: Vec::new(),
             started_at: now,
             bytes: 0,
+            reads_to: now,
         });
         let wants = Happening::WantsSlot {
             view: index,
@@ -348,29 +325,39 @@ impl World {
         let Some(view) = self.views.get_mut(index) else {
             return;
         };
-        let arrived = view.arrivals.until(now);
-        let bytes = arrived - view.committed;
-        let mut service = view.service.noise_free(bytes).scale(slow);
-        if view.service.sigma > 0.0 {
-            let z = view.dice.standard_normal();
-            service = service.scale((view.service.sigma * z).exp());
+        let (warehouse, mut reads_to) = (view.warehouse, now);
+        let mut bytes = view.arrivals.unread(now).bytes;
+        let most = view.service.most_bytes.filter(|most| *most < bytes);
+        if let Some(most) = most {
+            reads_to = view.arrivals.filled_at(now, most);
+            bytes = most;
         }
-        if view.dice.happens(view.service.straggler_share) {
-            service = service.scale(view.service.straggler_factor);
-        }
+        let others = self.warehouses.get(warehouse).map_or(0.0, |warehouse| {
+            warehouse.interference * f64::from(warehouse.running)
+        });
+        let mut service = view.service.noise_free(now, bytes);
+        service = service.scale(slow * (1.0 + others));
+        service = service.scale(view.service.noise(&mut view.dice));
         let (fate, service) = match fate {
             Some(FaultKind::Stuck) => (Fate::Failed(FailureClass::Cancelled), STATEMENT_LIFE),
             Some(FaultKind::Broken) => (Fate::Failed(FailureClass::Permanent), service),
             Some(_) => (Fate::Failed(FailureClass::Transient), service),
-            None if bytes == 0 => (Fate::NoData, service),
+            None if most.is_some() => (Fate::MoreData(reads_to), service),
+            None if bytes <= 0.0 => (Fate::NoData, service),
             None => (Fate::Data, service),
         };
         let ends_at = now + service.min(STATEMENT_LIFE).max(Span::from_millis(1));
-        let warehouse = view.warehouse;
         if let Some(statement) = self.statement_mut(index, id) {
             statement.status = Status::Started { ends_at, fate };
             statement.started_at = now;
-            statement.bytes = bytes;
+            statement.reads_to = reads_to;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "bytes are counted whole"
+            )]
+            let whole = bytes.round() as u64;
+            statement.bytes = whole;
         }
         if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
             warehouse.running += 1;
@@ -383,6 +370,40 @@ impl World {
             },
         );
         self.plan_wait_ends(index, id);
+    }
+
+    /// Lets the arrival probes begin, each at its own moment of its period.
+    pub(crate) fn begin_probes(&mut self) {
+        for view in 0..self.views.len() {
+            let first = self.views.get_mut(view).and_then(|view| {
+                let every = view.probe?.every;
+                Some(Timestamp::default() + view.dice.up_to(every))
+            });
+            if let Some(first) = first {
+                self.plan(first, Happening::Probe { view });
+            }
+        }
+    }
+
+    fn probe(&mut self, index: usize) {
+        let (now, life) = (self.now, self.life);
+        let Some(view) = self.views.get_mut(index) else {
+            return;
+        };
+        let Some(probe) = view.probe else {
+            return;
+        };
+        let unread = view.arrivals.unread(now);
+        let event = Event::Probed {
+            view: ViewId::from(view.name.as_str()),
+            seen: Seen {
+                at: now,
+                oldest: unread.oldest,
+                bytes: probe.bytes.then_some(unread.bytes),
+            },
+        };
+        self.plan(now + probe.delay, Happening::Answer { life, event });
+        self.plan(now + probe.every, Happening::Probe { view: index });
     }
 
     /// What a fault makes of a statement that starts now.
@@ -433,10 +454,12 @@ impl World {
         statement.status = Status::Ended { at: now, fate };
         let waiters = std::mem::take(&mut statement.waiters);
         let (submitted_at, bytes) = (statement.submitted_at, statement.bytes);
+        let reads_to = statement.reads_to;
         let succeeded = !matches!(fate, Fate::Failed(_));
+        let oldest = view.arrivals.unread(now).oldest;
         if succeeded {
-            view.data_at = started_at;
-            view.committed += bytes;
+            view.data_at = reads_to;
+            view.arrivals.hold(reads_to);
         }
         let warehouse = view.warehouse;
         self.ended.push(Attempt {
@@ -444,13 +467,15 @@ impl World {
             submit: submitted_at,
             start: started_at,
             finish: now,
-            data: if succeeded { started_at } else { before },
+            data: if succeeded { reads_to } else { before },
+            oldest,
             bytes: if succeeded { bytes } else { 0 },
             outcome: AttemptOutcome::from(fate),
             ran: started,
         });
         if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
             warehouse.active -= 1;
+            warehouse.awake.end(now);
             warehouse.running -= u32::from(started);
             if !started {
                 warehouse.waiting.retain(|waiting| *waiting != (index, id));

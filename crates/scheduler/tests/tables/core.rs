@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{
     ApiScope, AttemptId, Billing, Command, Deadline, DescribeAnswer, Event, Failure, FailureClass,
-    Found, Mode, Notice, Outcome, Output, Plan, Priority, ResolveAnswer, Scheduler, Span,
-    StateName, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewId, ViewSnapshot,
-    ViewSpec, WarehouseSpec, WhileClosed,
+    Found, Mode, Notice, Outcome, Output, OverloadOrder, Plan, Priority, ResolveAnswer, Scheduler,
+    Span, StateName, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewId,
+    ViewSnapshot, ViewSpec, WarehouseSpec, WhileClosed,
 };
 
 pub(crate) struct Core {
@@ -29,6 +29,7 @@ pub(crate) fn warehouse(slots: u32) -> WarehouseSpec {
         submits_per_second: 15.0,
         max_in_flight: slots,
         billing: Billing::Provisioned,
+        overload: OverloadOrder::Fair,
     }
 }
 
@@ -45,6 +46,8 @@ pub(crate) fn view(name: &str) -> ViewSpec {
         priority: Priority::Normal,
         schedule: None,
         closed: WhileClosed::Pause,
+        probe_every: None,
+        retention: None,
         after: Vec::new(),
         mode: Mode::Active,
         timeout: StatementTimeout::Default(Span::from_secs(3600)),

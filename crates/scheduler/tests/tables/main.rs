@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod away;
 mod core;
 mod drain;
 mod order;
 mod plans;
 mod rhythm;
+mod seen;
 mod trouble;
 mod wishes;

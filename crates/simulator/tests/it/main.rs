@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod control_law;
+mod plot;
 mod random_worlds;
 mod scenario_files;
 mod watch;

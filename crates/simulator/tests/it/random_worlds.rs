@@ -161,6 +161,9 @@ impl Observer for Judge {
             | Notice::ViewRemoved { .. }
             | Notice::WarehouseReady { .. }
             | Notice::WarehouseBlocked { .. }
+            | Notice::BreakerOpened { .. }
+            | Notice::BreakerClosed { .. }
+            | Notice::Overload { .. }
             | Notice::Stale { .. }
             | Notice::LeftRunning { .. } => {}
         }
@@ -282,7 +285,8 @@ fn view() -> impl Strategy<Value = ViewModel> {
             if !silent {
                 view.arrivals = ArrivalModel::Poisson {
                     mean_gap: Span::from_secs(20),
-                    bytes: 1_000,
+                    bytes: 1_000.0,
+                    exponential: false,
                 };
             }
             view

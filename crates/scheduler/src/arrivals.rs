@@ -1,0 +1,97 @@
+//! What an arrival probe tells of a view's stream.
+//!
+//! Decides: for how long a probe is believed, what follows from it for `data_ts`, and the size
+//! of a refresh that begins now (control law §1, §2, §4).
+//! Deliberately absent: how a stream is looked at.
+
+use crate::event::Seen;
+use crate::law::{DurationModel, Rate};
+use crate::plan::ViewId;
+use crate::scheduler::Scheduler;
+use crate::time::{Span, Timestamp};
+use crate::view::{Due, View};
+
+/// A probe is believed for so many of its periods.
+const BELIEVED: i64 = 3;
+
+impl View {
+    /// The latest probe, while it is believed.
+    pub(crate) fn seen(&self, now: Timestamp) -> Option<Seen> {
+        self.seen.filter(|seen| now < self.believed_until(*seen))
+    }
+
+    /// Whether the view's arrivals are known at this moment.
+    pub(crate) fn sees_arrivals(&self, now: Timestamp) -> bool {
+        self.seen(now).is_some()
+    }
+
+    pub(crate) fn believed_until(&self, seen: Seen) -> Timestamp {
+        let period = self.spec.probe_every.unwrap_or(Span::ZERO);
+        seen.at + period * BELIEVED
+    }
+
+    /// When the oldest record arrived that is known to be unread.
+    pub(crate) fn oldest_unread(&self) -> Option<Timestamp> {
+        self.seen.and_then(|seen| seen.oldest)
+    }
+
+    /// λ̂ in units of size per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate.map_or(1.0, Rate::per_second)
+    }
+
+    /// The size of a refresh that starts now, and whether it is known well enough to learn
+    /// from.
+    pub(crate) fn size(&self, now: Timestamp) -> (f64, bool) {
+        let gap = now - self.data_ts.unwrap_or(now - self.spec.target_lag);
+        match (self.rate, self.seen(now)) {
+            (None, _) => (gap.as_secs_f64(), true),
+            (Some(_), Some(seen)) => {
+                let since = (now - seen.at).as_secs_f64();
+                (seen.bytes.unwrap_or(0.0) + self.rate() * since, true)
+            }
+            (Some(_), None) => (self.rate() * gap.as_secs_f64(), false),
+        }
+    }
+}
+
+impl Scheduler {
+    pub(crate) fn take_probe(&mut self, id: &ViewId, seen: Seen) {
+        let Some(&slot) = self.by_id.get(id) else {
+            return;
+        };
+        let now = self.now;
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        let outdated = view.seen.is_some_and(|before| before.at >= seen.at)
+            || view.last_success_at.is_some_and(|at| seen.at < at);
+        if outdated || seen.at > now {
+            return;
+        }
+        if let Some(bytes) = seen.bytes {
+            let growth = view.seen.and_then(|before| {
+                let seconds = (seen.at - before.at).as_secs_f64();
+                Some(((bytes - before.bytes?) / seconds).max(0.0))
+            });
+            match (&mut view.rate, growth) {
+                (Some(rate), Some(growth)) => rate.learn(growth),
+                (Some(_), None) => {}
+                (None, _) => {
+                    // From now on sizes are bytes: what was learned of gaps says nothing.
+                    view.rate = Some(Rate::new(0.0));
+                    view.model = DurationModel::default();
+                }
+            }
+        }
+        view.seen = Some(seen);
+        // Where nothing is unread, the view holds everything up to that moment.
+        if seen.oldest.is_none() && view.data_ts.is_some() {
+            view.data_ts = view.data_ts.max(Some(seen.at));
+        }
+        let ready = matches!(view.state.due(), Some(Due::Ready { .. }));
+        if !ready || seen.oldest.is_none() {
+            self.settle_if_waiting(slot);
+        }
+    }
+}

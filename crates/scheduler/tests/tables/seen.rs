@@ -1,0 +1,123 @@
+//! Views whose arrivals are probed, catch-ups, and streams that forget.
+
+use tidekeeper_scheduler::{
+    Event, Outcome, Phase, Seen, Span, StateName, StatementStatus, ViewSpec, WaitReason,
+};
+
+use crate::core::{Core, at, view};
+
+fn probed() -> ViewSpec {
+    let mut view = view("v");
+    view.probe_every = Some(Span::from_secs(5));
+    view
+}
+
+fn sees(core: &mut Core, seconds: f64, oldest: Option<f64>) -> Vec<String> {
+    let seen = Seen {
+        at: at(seconds),
+        oldest: oldest.map(at),
+        bytes: None,
+    };
+    let view = "v".into();
+    core.give(seconds, Event::Probed { view, seen })
+}
+
+fn quiet_after_its_first_refresh() -> Core {
+    // Without the jitter of the second refresh.
+    let (mut core, _) = Core::started_evenly(4, &[probed()]);
+    core.finished(3.0, "v", "s1");
+    assert!(sees(&mut core, 4.0, None).is_empty());
+    core
+}
+
+#[test]
+fn while_nothing_is_unread_nothing_is_refreshed() {
+    let mut core = quiet_after_its_first_refresh();
+    for second in 1..2_000 {
+        let now = f64::from(second) * 5.0;
+        assert!(core.pass(now).is_empty());
+        assert!(sees(&mut core, now, None).is_empty());
+    }
+    let wait = core.snapshot("v").wait.unwrap();
+    assert_eq!(wait.reason, WaitReason::Quiet);
+    assert_eq!(core.snapshot("v").data_ts, Some(at(9_995.0)));
+}
+
+#[test]
+fn the_clock_starts_with_the_oldest_unread_record() {
+    let mut core = quiet_after_its_first_refresh();
+    for second in (9..3_999).step_by(5) {
+        sees(&mut core, f64::from(second), None);
+    }
+    assert!(sees(&mut core, 4_004.0, Some(4_001.0)).is_empty());
+    // 4001 + 60 − 3·2: the target after the record came, less a refresh with its margin.
+    let least = 4_001.0 + 60.0 - 6.0;
+    for second in [4_009.0, 4_014.0, 4_019.0, 4_024.0, 4_029.0, 4_034.0] {
+        assert!(sees(&mut core, second, Some(4_001.0)).is_empty());
+    }
+    for second in [4_039.0, 4_044.0, 4_049.0, 4_054.0] {
+        assert!(sees(&mut core, second, Some(4_001.0)).is_empty());
+    }
+    assert!((core.due() - least).abs() < 1e-3, "{}", core.due());
+    assert_eq!(core.pass(least + 0.001).len(), 1);
+}
+
+#[test]
+fn a_probe_that_falls_silent_is_believed_for_three_periods() {
+    let mut core = quiet_after_its_first_refresh();
+    for second in (9..104).step_by(5) {
+        sees(&mut core, f64::from(second), None);
+    }
+    // The last was at 99: believed until 114, then blind from what it proved.
+    assert!((core.due() - 114.0).abs() < 1e-6, "{}", core.due());
+    assert!(core.pass(114.0).is_empty());
+    // 99 + 60 − 3·2.
+    let due = core.due();
+    assert!((due - 153.0).abs() < 1e-3, "{due}");
+    assert_eq!(core.pass(due + 0.001).len(), 1);
+}
+
+#[test]
+fn more_data_is_fetched_at_once_and_holds_only_what_was_read() {
+    let (mut core, _) = Core::started(4, &[view("v")]);
+    let more = StatementStatus::Finished {
+        at: Some(at(30.0)),
+        outcome: Outcome::MoreData {
+            up_to: Some(at(-500.0)),
+        },
+    };
+    assert_eq!(
+        core.accepted(30.0, "v", "s1", more),
+        ["submit v #2 wait 30s"]
+    );
+    assert_eq!(core.snapshot("v").data_ts, Some(at(-500.0)));
+    assert!(core.finished(60.0, "v", "s2").is_empty());
+    assert_eq!(core.snapshot("v").data_ts, Some(at(30.0)));
+}
+
+#[test]
+fn a_closed_view_is_refreshed_before_its_stream_forgets() {
+    let mut view = view("v");
+    view.schedule = Some("office".into());
+    view.retention = Some(Span::from_secs(86_400));
+    let mut plan = crate::core::plan(4, &[view]);
+    let open = Phase {
+        open: true,
+        until: None,
+    };
+    plan.schedules.insert("office".into(), open);
+    let mut core = Core::new();
+    core.plan(0.0, plan);
+    core.scanned(0.0, Vec::new());
+    core.finished(3.0, "v", "s1");
+    let schedule = "office".into();
+    let phase = Phase {
+        open: false,
+        until: None,
+    };
+    core.give(10.0, Event::Phase { schedule, phase });
+    assert!((core.due() - 43_200.0).abs() < 1e-6, "{}", core.due());
+    assert_eq!(core.pass(43_200.0), ["submit v #2 wait 12s"]);
+    core.finished(43_203.0, "v", "s2");
+    assert_eq!(core.state("v"), StateName::Waiting);
+}
