@@ -30,7 +30,7 @@ demo: ## Builds the daemon and lets it keep eight views fresh on a local warehou
 # The cheap checks come first, and the third-party clients last: their closing line is the
 # last one printed.
 .PHONY: test
-test: fmt-check tools templates clippy doc unit e2e ## Installs what the tests need and runs all of them
+test: fmt-check tools templates clippy doc unit policy e2e ## Installs what the tests need and runs all of them
 
 .PHONY: fmt-check
 fmt-check: ## Formatting
@@ -87,6 +87,15 @@ DENY := licenses bans sources
 deny: ## Licences, sources and versions of the dependencies (DENY="advisories …" for more)
 	cargo deny --version 2>/dev/null || cargo install --locked cargo-deny
 	cargo deny --locked check $(DENY)
+
+SEEDS := 10
+.PHONY: policy-report
+policy-report: ## What the refresh policy promises, over many seeds (SEEDS=10), and what it costs
+	cargo run --locked --release --package tidekeeper-simulator --example policy_report -- $(SEEDS)
+
+.PHONY: policy
+policy: ## The same promises over three seeds, as a test
+	cargo run --locked --release --package tidekeeper-simulator --example policy_report -- 3
 
 .PHONY: bench
 bench: ## Events per second of the scheduler
