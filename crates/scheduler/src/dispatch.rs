@@ -53,6 +53,8 @@ impl Scheduler {
             .filter(|warehouse| warehouse.access == Access::Open && !warehouse.ready.is_empty())
             .filter_map(|warehouse| {
                 if warehouse.has_room() {
+                    // Where all who wait catch up, the end of another catch-up lets them in.
+                    self.next_in_queue(warehouse)?;
                     let budget = self.budgets.get(&warehouse.spec.api_scope)?;
                     return Some(Deadline {
                         at: budget.admits_at(),

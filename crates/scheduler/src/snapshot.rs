@@ -340,11 +340,11 @@ impl Scheduler {
                 },
                 until: Some(*at),
             }),
-            Due::Ready { .. } => Some(self.deferral(warehouse)),
+            Due::Ready { .. } => Some(self.deferral(view, warehouse)),
         }
     }
 
-    fn deferral(&self, warehouse: &Warehouse) -> Wait {
+    fn deferral(&self, view: &View, warehouse: &Warehouse) -> Wait {
         let wait = |reason, until| Wait { reason, until };
         if self.draining() {
             return wait(WaitReason::Draining, None);
@@ -359,7 +359,7 @@ impl Scheduler {
         if warehouse.breaker.is_open() {
             return wait(WaitReason::Breaker, warehouse.breaker.probes_at());
         }
-        if !warehouse.has_room() {
+        if !warehouse.has_room() || (view.catching_up && !warehouse.may_catch_up()) {
             return wait(WaitReason::Slots, None);
         }
         let budget = self.budgets.get(&warehouse.spec.api_scope);

@@ -96,6 +96,21 @@ fn more_data_is_fetched_at_once_and_holds_only_what_was_read() {
 }
 
 #[test]
+fn catching_up_takes_a_third_of_the_slots_and_waits_quietly_for_them() {
+    let (mut core, _) = Core::started(3, &[view("a"), view("b"), view("c")]);
+    let more = |seconds: f64| StatementStatus::Finished {
+        at: Some(at(seconds)),
+        outcome: Outcome::MoreData { up_to: None },
+    };
+    assert_eq!(core.accepted(5.0, "a", "s1", more(5.0)).len(), 1);
+    assert!(core.accepted(6.0, "b", "s2", more(6.0)).is_empty());
+    assert!(core.finished(7.0, "c", "s3").is_empty());
+    assert_eq!(core.snapshot("b").wait.unwrap().reason, WaitReason::Slots);
+    assert!(core.due() > 7.0, "a hot loop until {}", core.due());
+    assert_eq!(core.finished(9.0, "a", "s4"), ["submit b #5 wait 30s"]);
+}
+
+#[test]
 fn a_closed_view_is_refreshed_before_its_stream_forgets() {
     let mut view = view("v");
     view.schedule = Some("office".into());
