@@ -28,6 +28,8 @@ const LANES: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Plot {
     view: String,
+    /// Its arrivals are seen: what counts is the unread age, not the clock lag.
+    probed: bool,
     target_lag: Span,
     duration: Span,
     from: Timestamp,
@@ -50,6 +52,8 @@ struct Line {
 #[derive(Clone, Copy, Debug)]
 struct Tooth {
     at: Timestamp,
+    /// Where the climb to the peak began and how high, where that is not the last trough.
+    foot: Option<(Timestamp, Span)>,
     /// Absent before the first success of all.
     peak: Option<Span>,
     trough: Span,
@@ -66,6 +70,7 @@ impl Plot {
             .min(scenario.duration / 2);
         Self {
             view: view.map_or_else(String::new, |view| view.name.clone()),
+            probed: view.is_some_and(|view| view.probe.is_some()),
             target_lag,
             duration: scenario.duration,
             from: middle - half,
@@ -91,8 +96,9 @@ impl Plot {
         let name = shortened(&report.scenario, 60);
         let title = format!("{name}, seed {}", report.seed);
         let mut desc = format!(
-            "Left: clock lag of view {} against its target of {}. Right: share of cycles in \
+            "Left: {} of view {} against its target of {}. Right: share of cycles in \
              target against cost.",
+            self.lag_name(),
             shortened(&self.view, 60),
             seconds(self.target_lag),
         );
@@ -102,7 +108,8 @@ impl Plot {
         let mut canvas = Canvas::new(&title, &desc);
         canvas.text((24.0, 34.0), Anchor::Start, "title", &title);
         let subtitle = format!(
-            "clock lag of view {}: {} in the middle of {}",
+            "{} of view {}: {} in the middle of {}",
+            self.lag_name(),
             shortened(&self.view, 32),
             length(self.until - self.from),
             length(self.duration),
@@ -138,7 +145,7 @@ impl Plot {
         let height = (bottom - top - gap * (count - 1.0)) / count;
         let span = (self.from.as_secs_f64(), self.until.as_secs_f64());
         let x = Scale::linear(span, (84.0, 620.0));
-        legend(canvas, target);
+        legend(canvas, self.lag_name(), target);
         let mut above = top;
         for (colour, line) in &shown {
             let frame = Frame {
@@ -165,7 +172,11 @@ impl Plot {
             "time since the start (h:mm)"
         };
         canvas.text((352.0, bottom + 44.0), Anchor::Middle, "small", label);
-        canvas.upright((26.0, (top + bottom) / 2.0), "small", "clock lag (s)");
+        canvas.upright(
+            (26.0, (top + bottom) / 2.0),
+            "small",
+            &format!("{} (s)", self.lag_name()),
+        );
     }
 
     fn lane(&self, canvas: &mut Canvas, frame: &Frame, colour: usize, line: &Line) {
@@ -191,20 +202,31 @@ impl Plot {
         }
     }
 
+    fn lag_name(&self) -> &'static str {
+        if self.probed {
+            "unread age"
+        } else {
+            "clock lag"
+        }
+    }
+
     /// Moments and lags, in seconds, of the corners of a sawtooth within the window.
     fn outline<'a>(&self, line: &'a Line) -> impl Iterator<Item = (f64, f64)> + use<'a> {
         let edge = |at: Timestamp, data: Option<Timestamp>| {
             data.map(|data| (at.as_secs_f64(), (at - data).as_secs_f64()))
         };
         let teeth = line.teeth.iter().flat_map(|tooth| {
-            let at = tooth.at.as_secs_f64();
-            [tooth.peak, Some(tooth.trough)]
+            let at = tooth.at;
+            let foot = tooth.foot;
+            let peak = tooth.peak.map(|peak| (at, peak));
+            [foot, peak, Some((at, tooth.trough))]
                 .into_iter()
                 .flatten()
-                .map(move |lag| (at, lag.as_secs_f64()))
+                .map(|(at, lag)| (at.as_secs_f64(), lag.as_secs_f64()))
         });
-        let begin = edge(self.from, line.before);
-        let end = edge(self.until, line.latest.or(line.before));
+        let clock = |data: Option<Timestamp>| data.filter(|_| !self.probed);
+        let begin = edge(self.from, clock(line.before));
+        let end = edge(self.until, clock(line.latest.or(line.before)));
         begin.into_iter().chain(teeth).chain(end)
     }
 }
@@ -224,11 +246,24 @@ impl Observer for Plot {
         }
         let held = line.latest.or(line.before);
         line.latest = Some(attempt.data);
-        line.teeth.push(Tooth {
-            at: attempt.finish,
-            peak: held.map(|data| attempt.finish - data),
-            trough: attempt.finish - attempt.data,
-        });
+        let tooth = if self.probed {
+            let before = line.teeth.last().map_or(self.from, |tooth| tooth.at);
+            let foot = attempt.oldest.map(|oldest| (oldest.max(before), oldest));
+            Tooth {
+                at: attempt.finish,
+                foot: foot.map(|(foot, oldest)| (foot, foot - oldest)),
+                peak: attempt.oldest.map(|oldest| attempt.finish - oldest),
+                trough: Span::ZERO,
+            }
+        } else {
+            Tooth {
+                at: attempt.finish,
+                foot: None,
+                peak: held.map(|data| attempt.finish - data),
+                trough: attempt.finish - attempt.data,
+            }
+        };
+        line.teeth.push(tooth);
         if line.teeth.len() > MAX_TEETH {
             line.teeth = merged(&line.teeth);
         }
@@ -240,6 +275,7 @@ fn merged(teeth: &[Tooth]) -> Vec<Tooth> {
     let merge = |pair: &[Tooth]| {
         pair.iter().copied().reduce(|first, second| Tooth {
             at: first.at,
+            foot: first.foot,
             peak: first.peak.max(second.peak),
             trough: first.trough.min(second.trough),
         })
@@ -247,9 +283,9 @@ fn merged(teeth: &[Tooth]) -> Vec<Tooth> {
     teeth.chunks(2).filter_map(merge).collect()
 }
 
-fn legend(canvas: &mut Canvas, target: f64) {
+fn legend(canvas: &mut Canvas, lag: &str, target: f64) {
     canvas.line("line t", (470.0, 82.0), (494.0, 82.0));
-    canvas.text((500.0, 86.0), Anchor::Start, "small", "clock lag");
+    canvas.text((500.0, 86.0), Anchor::Start, "small", lag);
     canvas.line("target", (330.0, 82.0), (354.0, 82.0));
     let label = format!("target {} s", decimal(target));
     canvas.text((360.0, 86.0), Anchor::Start, "small", &label);
