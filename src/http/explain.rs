@@ -127,6 +127,13 @@ fn waiting(
             then("it is suspended because it kept failing, and is looked at again")
         }
         WaitReason::Slots => match warehouse {
+            Some(at) if at.overloaded => format!(
+                "it is due, but all {} slots of warehouse {name} are taken, and the targets there \
+                 need {:.1}: raise max_in_flight, or let the target lags grow {:.2} times",
+                at.slots,
+                at.slots_needed,
+                at.slots_needed / f64::from(at.slots.max(1))
+            ),
             Some(at) => format!(
                 "it is due, but all {} slots of warehouse {name} are taken",
                 at.slots
