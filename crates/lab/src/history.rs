@@ -71,7 +71,7 @@ fn arrivals(engine: &Engine, since: f64) -> Vec<Value> {
     for (stream, log) in engine.streams().logs() {
         let readers: Vec<_> = engine
             .views()
-            .filter(|(_, state)| state.view.stream.get_ref() == stream)
+            .filter(|(_, state)| state.source.lab_stream() == Some(stream.as_str()))
             .collect();
         for (shard, records) in log.shards().iter().enumerate() {
             for (sequence, record) in records.records() {
@@ -108,13 +108,13 @@ pub(crate) fn records(engine: &Engine, stream: &str, limit: usize) -> Option<Val
         let held = records
             .records()
             .rev()
-            .filter(|(_, record)| record.data.is_some());
-        for (sequence, record) in held.take(limit) {
+            .filter_map(|(sequence, record)| Some((sequence, record, record.data.as_ref()?)));
+        for (sequence, record, data) in held.take(limit) {
             shown.push(json!({
                 "shard": shard,
                 "seq": sequence,
                 "t_s": record.at.as_secs_f64(),
-                "data": record.data,
+                "data": String::from_utf8_lossy(data),
             }));
         }
     }

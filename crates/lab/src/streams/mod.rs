@@ -1,178 +1,59 @@
-//! Decides what a stream holds: sharded logs of records with their arrival times, filled by
-//! producers as time passes, trimmed at the end of retention.
+//! Decides which streams there are and what happens to them: producers fill them as time
+//! passes, others put records in, retention trims them, shards are split and merged.
 //!
-//! Invariants: within a shard sequence numbers have no gaps and arrival times never
-//! decrease; what a producer writes depends on the world alone, not on who asks when.
-//! Deliberately absent: who has read what (a view's positions are the view's).
+//! Invariant: what a producer writes depends on the world alone, not on who asks when.
+//! Deliberately absent: who has read what (a view's positions are the view's), and every
+//! limit of Kinesis (that is in `kinesis`).
 
+mod hash;
+pub(crate) mod journal;
+mod log;
 mod producer;
+mod sequence;
+mod shard;
 mod users;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::world::World;
+use journal::{Change, Put, creation, micros};
 use producer::Source;
 
-/// Arrivals stay in the history for at least this long, as statements do.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+pub(crate) use log::{Birth, Log};
+pub(crate) use sequence::{SequenceNumber, sequence_text, shard_id, shard_index};
+pub(crate) use shard::{Record, Shard, Stretch};
 
-/// One record of a shard.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) at: Moment,
-    pub(crate) bytes: u64,
-    /// The text, while retention lasts.
-    pub(crate) data: Option<Box<str>>,
-}
-
-/// A part of a shard: sequence numbers `from..to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-}
-
-/// A log: sequence numbers count up from 0.
-#[derive(Debug, Default)]
-pub(crate) struct Shard {
-    first: u64,
-    records: VecDeque<Record>,
-    /// Records below this have lost their text.
-    trimmed: u64,
-}
-
-impl Shard {
-    fn sequence(&self, index: usize) -> u64 {
-        self.first + u64::try_from(index).unwrap_or(u64::MAX)
-    }
-
-    fn index(&self, sequence: u64) -> usize {
-        usize::try_from(sequence.saturating_sub(self.first)).unwrap_or(usize::MAX)
-    }
-
-    fn push(&mut self, record: Record) {
-        self.records.push_back(record);
-    }
-
-    /// The first sequence number that arrived after `moment`: a reader who read up to
-    /// `moment` goes on there.
-    pub(crate) fn end(&self, moment: Moment) -> u64 {
-        self.sequence(self.records.partition_point(|record| record.at <= moment))
-    }
-
-    /// `TRIM_HORIZON`: the first record that retention has not taken at `now`.
-    pub(crate) fn horizon(&self, now: Moment, retention: Duration) -> u64 {
-        self.sequence(
-            self.records
-                .partition_point(|record| record.at + retention <= now),
-        )
-    }
-
-    /// Bytes and records of a stretch.
-    pub(crate) fn measure(&self, stretch: Stretch) -> (u64, u64) {
-        let (from, to) = (self.index(stretch.from), self.index(stretch.to));
-        let (mut bytes, mut records) = (0, 0);
-        for record in self
-            .records
-            .range(from.min(self.records.len())..to.min(self.records.len()))
-        {
-            bytes += record.bytes;
-            records += 1;
-        }
-        (bytes, records)
-    }
-
-    /// The records, oldest first, with their sequence numbers.
-    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = (u64, &Record)> {
-        self.records
-            .iter()
-            .enumerate()
-            .map(|(index, record)| (self.sequence(index), record))
-    }
-
-    fn trim(&mut self, now: Moment, retention: Duration) {
-        let horizon = self.horizon(now, retention);
-        while self.trimmed < horizon {
-            let index = self.index(self.trimmed);
-            if let Some(record) = self.records.get_mut(index) {
-                record.data = None;
-            }
-            self.trimmed += 1;
-        }
-        let forgotten = retention.max(REMEMBERED);
-        while self
-            .records
-            .front()
-            .is_some_and(|record| record.at + forgotten <= now)
-        {
-            self.records.pop_front();
-            self.first += 1;
-        }
-    }
-}
-
-/// A stream's shards and how long they keep what they hold.
-#[derive(Debug)]
-pub(crate) struct Log {
-    retention: Duration,
-    shards: Vec<Shard>,
-}
-
-impl Log {
-    pub(crate) fn shards(&self) -> &[Shard] {
-        &self.shards
-    }
-
-    /// What a reader at `positions` (one per shard, missing ones at 0) reads when it reads
-    /// up to `now`: from its position, or from `TRIM_HORIZON` where retention has passed it.
-    pub(crate) fn unread(&self, positions: &[u64], now: Moment) -> Vec<Stretch> {
-        let starts = positions.iter().copied().chain(std::iter::repeat(0));
-        self.shards
-            .iter()
-            .zip(starts)
-            .map(|(shard, start)| {
-                let from = start.max(shard.horizon(now, self.retention));
-                Stretch {
-                    from,
-                    to: shard.end(now).max(from),
-                }
-            })
-            .collect()
-    }
-
-    /// Bytes and records of one stretch per shard.
-    pub(crate) fn measure(&self, stretches: &[Stretch]) -> (u64, u64) {
-        let mut sum = (0, 0);
-        for (shard, stretch) in self.shards.iter().zip(stretches) {
-            let (bytes, records) = shard.measure(*stretch);
-            sum = (sum.0 + bytes, sum.1 + records);
-        }
-        sum
-    }
-}
-
-/// Every stream of the world, and the producers that fill them.
+/// Every stream of the lab, and the producers that fill some of them.
 #[derive(Debug)]
 pub(crate) struct Streams {
+    /// By name; case matters.
     logs: BTreeMap<String, Log>,
     sources: Vec<Source>,
     /// When each source writes next, soonest first.
     agenda: BTreeSet<(Moment, usize)>,
+    /// Producers have written everything up to and at this moment.
+    filled: Moment,
+    /// How many streams have ever been created.
+    created: u32,
+    /// What has happened and nobody has taken; none while no journal is kept.
+    journal: Option<Vec<Change>>,
+    /// A producer has written since the journal was taken.
+    produced: bool,
 }
 
 impl Streams {
     pub(crate) fn new(world: &World) -> Self {
-        let log = |stream: &crate::world::Stream| Log {
-            retention: stream.retention(),
-            shards: (0..stream.shards()).map(|_| Shard::default()).collect(),
-        };
-        let logs = world
-            .streams
-            .iter()
-            .map(|s| (s.name.get_ref().clone(), log(s)))
-            .collect();
+        let mut streams = Self::without_streams(world);
+        for stream in &world.streams {
+            streams.create(stream.name.get_ref(), &stream.into(), Moment::ZERO);
+        }
+        streams
+    }
+
+    /// The producers of the world, and nothing for them to write to.
+    fn without_streams(world: &World) -> Self {
         let sources: Vec<Source> = world
             .producers
             .iter()
@@ -185,44 +66,58 @@ impl Streams {
             .filter_map(|(index, source)| source.next_at().map(|at| (at, index)))
             .collect();
         Self {
-            logs,
+            logs: BTreeMap::new(),
             sources,
             agenda,
+            filled: Moment::ZERO,
+            created: 0,
+            journal: None,
+            produced: false,
         }
     }
 
     /// Lets the producers write everything that arrives up to and at `now`.
     pub(crate) fn fill(&mut self, now: Moment) {
-        while let Some(&(at, index)) = self.agenda.first()
-            && at <= now
-        {
-            self.agenda.pop_first();
-            let Some(source) = self.sources.get_mut(index) else {
-                continue;
-            };
-            let (throw, text) = source.write();
-            if let Some(log) = self.logs.get_mut(source.stream()) {
-                // The throw stands for the hash of a partition key.
-                let shards = log.shards.len();
-                let chosen = usize::try_from(throw).unwrap_or_default() % shards.max(1);
-                if let Some(shard) = log.shards.get_mut(chosen) {
-                    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-                    shard.push(Record {
-                        at,
-                        bytes,
-                        data: Some(text.into_boxed_str()),
+        while let Some((at, stream, key, text)) = self.produce(now) {
+            if let Some(log) = self.logs.get(&stream) {
+                let shard = log.route(&key, None);
+                self.put(&stream, shard, &key, text.into_bytes(), at);
+                self.produced = true;
+            }
+        }
+        self.filled = self.filled.max(now);
+        for (name, log) in &mut self.logs {
+            for (index, shard) in log.shards.iter_mut().enumerate() {
+                if shard.trim(now, log.retention)
+                    && let Some(journal) = &mut self.journal
+                {
+                    journal.push(Change::Trimmed {
+                        stream: name.clone(),
+                        shard: index,
+                        horizon: shard.trimmed,
+                        forgotten: shard.first,
                     });
                 }
             }
-            if let Some(next) = source.next_at() {
-                self.agenda.insert((next, index));
-            }
         }
-        for log in self.logs.values_mut() {
-            for shard in &mut log.shards {
-                shard.trim(now, log.retention);
-            }
+    }
+
+    /// The next record that a producer writes up to `now`: when, where, its partition key,
+    /// its text.
+    fn produce(&mut self, now: Moment) -> Option<(Moment, String, String, String)> {
+        let (at, index) = self.agenda.first().copied().filter(|(at, _)| *at <= now)?;
+        self.agenda.pop_first();
+        let source = self.sources.get_mut(index)?;
+        let (throw, text) = source.write();
+        if let Some(next) = source.next_at() {
+            self.agenda.insert((next, index));
         }
+        Some((at, source.stream().to_owned(), throw.to_string(), text))
+    }
+
+    /// Lets the producers go on after `moment`, as if they had written up to it.
+    fn skip_to(&mut self, moment: Moment) {
+        while self.produce(moment).is_some() {}
     }
 
     pub(crate) fn log(&self, stream: &str) -> Option<&Log> {
@@ -232,7 +127,134 @@ impl Streams {
     pub(crate) fn logs(&self) -> impl Iterator<Item = (&String, &Log)> {
         self.logs.iter()
     }
+
+    fn note(&mut self, change: impl FnOnce() -> Change) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(change());
+        }
+    }
+
+    /// Creates a stream; false where the name is taken.
+    pub(crate) fn create(&mut self, stream: &str, birth: &Birth, now: Moment) -> bool {
+        if self.logs.contains_key(stream) {
+            return false;
+        }
+        let log = Log::new(self.created, birth, now);
+        self.created += 1;
+        self.note(|| creation(stream, &log));
+        self.logs.insert(stream.to_owned(), log);
+        true
+    }
+
+    /// Deletes a stream and all that it holds. Producers that write to it write to nobody.
+    pub(crate) fn delete(&mut self, stream: &str) -> Option<()> {
+        self.logs.remove(stream)?;
+        self.note(|| Change::StreamDeleted {
+            stream: stream.to_owned(),
+        });
+        Some(())
+    }
+
+    /// Appends a record to an open shard, which [`Log::route`] names; its sequence number.
+    pub(crate) fn put(
+        &mut self,
+        stream: &str,
+        shard: usize,
+        partition_key: &str,
+        data: Vec<u8>,
+        now: Moment,
+    ) -> Option<u64> {
+        let copy = self.journal.as_ref().map(|_| data.clone());
+        let record = Record {
+            at: now,
+            bytes: u64::try_from(data.len()).unwrap_or(u64::MAX),
+            partition_key: partition_key.into(),
+            data: Some(data.into()),
+        };
+        let sequence = self.logs.get_mut(stream)?.push(shard, record)?;
+        if let Some(data) = copy {
+            self.note(|| {
+                Change::Put(Put {
+                    stream: stream.to_owned(),
+                    shard,
+                    sequence,
+                    arrived_us: micros(now),
+                    partition_key: partition_key.to_owned(),
+                    data,
+                })
+            });
+        }
+        Some(sequence)
+    }
+
+    /// Splits an open shard in two at a hash key, which the second then begins with.
+    pub(crate) fn split(
+        &mut self,
+        stream: &str,
+        shard: usize,
+        at: u128,
+        now: Moment,
+    ) -> Option<()> {
+        self.logs.get_mut(stream)?.split(shard, at, now)?;
+        self.note(|| Change::ShardSplit {
+            stream: stream.to_owned(),
+            shard,
+            starting_hash_key: at.to_string(),
+            at_us: micros(now),
+        });
+        Some(())
+    }
+
+    /// Merges two open shards whose hash keys touch.
+    pub(crate) fn merge(
+        &mut self,
+        stream: &str,
+        shard: usize,
+        adjacent: usize,
+        now: Moment,
+    ) -> Option<()> {
+        self.logs.get_mut(stream)?.merge(shard, adjacent, now)?;
+        self.note(|| Change::ShardsMerged {
+            stream: stream.to_owned(),
+            shard,
+            adjacent,
+            at_us: micros(now),
+        });
+        Some(())
+    }
+
+    /// Changes how long a stream keeps data; what it has taken already stays taken.
+    pub(crate) fn set_retention(&mut self, stream: &str, retention: Duration) -> Option<()> {
+        self.logs.get_mut(stream)?.retention = retention;
+        self.note(|| Change::Retention {
+            stream: stream.to_owned(),
+            retention_us: micros(retention),
+        });
+        Some(())
+    }
+
+    /// Replaces a stream's tags.
+    pub(crate) fn set_tags(&mut self, stream: &str, tags: BTreeMap<String, String>) -> Option<()> {
+        self.logs.get_mut(stream)?.tags.clone_from(&tags);
+        self.note(|| Change::Tags {
+            stream: stream.to_owned(),
+            tags,
+        });
+        Some(())
+    }
 }
 
+impl From<&crate::world::Stream> for Birth {
+    fn from(stream: &crate::world::Stream) -> Self {
+        Self {
+            shards: stream.shards(),
+            retention: stream.retention(),
+            on_demand: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod journal_tests;
 #[cfg(test)]
 mod tests;

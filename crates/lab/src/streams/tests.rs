@@ -191,3 +191,113 @@ fn retention_takes_the_text_but_the_arrival_stays_in_the_history_for_a_day() {
     streams.fill(secs(2 * 86_400));
     assert_eq!(count(&streams), 0);
 }
+
+/// A stream `s` of `shards` shards that nobody but the test writes to.
+fn quiet(shards: usize) -> Streams {
+    let text = format!(
+        "warehouses = []\nviews = []\n[[streams]]\nname = \"s\"\nshards = {shards}\nretention = 30\n"
+    );
+    Streams::new(&World::from_toml(&text, "test").unwrap())
+}
+
+fn put(streams: &mut Streams, key: &str, now: Duration) -> (usize, u64) {
+    let shard = streams.log("s").unwrap().route(key, None);
+    let data = key.as_bytes().to_vec();
+    (shard, streams.put("s", shard, key, data, now).unwrap())
+}
+
+#[test]
+fn a_record_goes_to_the_shard_that_owns_the_hash_of_its_key() {
+    let log = quiet(2);
+    let log = log.log("s").unwrap();
+    // MD5 of "a" starts with 0c, that of "c" with 4a, that of "b" with 92.
+    assert_eq!((log.route("a", None), log.route("c", None)), (0, 0));
+    assert_eq!(log.route("b", None), 1);
+    assert_eq!(log.route("b", Some(0)), 0, "an explicit key wins");
+    assert_eq!(log.route("a", Some(u128::MAX)), 1);
+}
+
+#[test]
+fn records_of_a_split_shard_go_to_its_children_and_are_read_after_its_own() {
+    let mut streams = quiet(1);
+    put(&mut streams, "a", secs(1));
+    streams.split("s", 0, 1 << 127, secs(2)).unwrap();
+    assert_eq!(put(&mut streams, "a", secs(3)), (1, 0));
+    assert_eq!(put(&mut streams, "b", secs(3)), (2, 0));
+    assert_eq!(
+        streams.put("s", 0, "a", Vec::new(), secs(4)),
+        None,
+        "closed"
+    );
+    let log = streams.log("s").unwrap();
+    let parents: Vec<_> = log.shards().iter().map(Shard::parents).collect();
+    assert_eq!(parents, [&[][..], &[0], &[0]]);
+    let stretches = log.unread(&[], secs(4));
+    let read: Vec<log::StreamRecord<'_>> = log.read(&stretches).collect();
+    let keys: Vec<_> = read.iter().map(|record| record.partition_key).collect();
+    assert_eq!(keys, ["a", "a", "b"]);
+    assert!(read.is_sorted_by(|one, next| one.sequence < next.sequence));
+    assert_eq!(read.last().unwrap().shard_id, "shardId-000000000002");
+    assert_eq!(read.last().unwrap().data, b"b");
+}
+
+#[test]
+fn a_merge_needs_two_open_shards_whose_keys_touch() {
+    let mut streams = quiet(3);
+    assert_eq!(streams.merge("s", 0, 2, secs(1)), None);
+    assert_eq!(streams.merge("s", 0, 0, secs(1)), None);
+    streams.merge("s", 1, 0, secs(1)).unwrap();
+    assert_eq!(streams.merge("s", 1, 2, secs(1)), None, "1 is closed");
+    streams.merge("s", 3, 2, secs(2)).unwrap();
+    let log = streams.log("s").unwrap();
+    assert_eq!(log.open().collect::<Vec<_>>(), [4]);
+    let last = log.shards().last().unwrap();
+    assert_eq!((last.range().start, last.range().end), (0, u128::MAX));
+    assert_eq!(last.parents(), [3, 2]);
+}
+
+#[test]
+fn a_split_must_leave_something_on_both_sides() {
+    let mut streams = quiet(2);
+    assert_eq!(streams.split("s", 1, 0, secs(1)), None);
+    assert_eq!(streams.split("s", 1, 1 << 127, secs(1)), None);
+    assert_eq!(streams.split("s", 0, 1 << 127, secs(1)), None);
+    assert_eq!(streams.split("s", 2, 1, secs(1)), None);
+    assert_eq!(streams.split("s", 0, 1, secs(1)), Some(()));
+}
+
+#[test]
+fn what_retention_took_is_not_read_even_from_an_old_stretch() {
+    let mut streams = quiet(1);
+    put(&mut streams, "old", secs(1));
+    let stretches = streams.log("s").unwrap().unread(&[], secs(1));
+    assert_eq!(streams.log("s").unwrap().read(&stretches).count(), 1);
+    streams.fill(secs(31));
+    assert_eq!(streams.log("s").unwrap().read(&stretches).count(), 0);
+}
+
+#[test]
+fn a_longer_retention_does_not_bring_back_what_a_shorter_one_took() {
+    let mut streams = quiet(1);
+    put(&mut streams, "old", secs(1));
+    streams.fill(secs(40));
+    streams.set_retention("s", secs(1_000)).unwrap();
+    let log = streams.log("s").unwrap();
+    let shard = log.shards().first().unwrap();
+    assert_eq!(shard.horizon(secs(40), log.retention()), 1);
+}
+
+#[test]
+fn a_stream_created_again_under_a_name_is_another_stream() {
+    let mut streams = quiet(1);
+    let birth = Birth {
+        shards: 2,
+        retention: secs(30),
+        on_demand: false,
+    };
+    assert!(!streams.create("s", &birth, secs(1)), "the name is taken");
+    assert!(streams.create("S", &birth, secs(1)), "case matters");
+    streams.delete("s").unwrap();
+    assert!(streams.create("s", &birth, secs(2)));
+    assert_eq!(streams.log("s").unwrap().number(), 2);
+}
