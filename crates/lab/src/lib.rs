@@ -3,7 +3,8 @@
 //!
 //! The layers, each ignorant of those above it: `clock` and `random`; [`World`] (what exists
 //! and what goes wrong); `streams` (what has arrived); `sql` (what a text asks for);
-//! `statements` (what runs, on virtual time); `history` (the truth, for a judge); `wire`
+//! `statements` (what runs, on virtual time); `kinesis` (putting into and reading from streams
+//! as AWS has it); `history` (the truth, for a judge); `wire`
 //! (HTTP, validation, quotas, faults, long polls). What is faithful to AWS and what is not
 //! stands in `docs/lab.md`.
 //!
@@ -11,8 +12,11 @@
 //! so that the lab can contradict it.
 
 mod clock;
+mod db;
 mod history;
+mod kinesis;
 mod random;
+mod remote;
 mod server;
 mod sql;
 mod statements;
@@ -21,4 +25,4 @@ mod wire;
 mod world;
 
 pub use server::{LabError, serve};
-pub use world::{DEMO_WORLD, World, WorldError};
+pub use world::{DEMO_WORLD, Place, World, WorldError};

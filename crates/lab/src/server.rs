@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
 use crate::wire::service::Service;
 use crate::wire::{self, Door};
 use crate::world::World;
@@ -23,6 +22,9 @@ pub enum LabError {
     /// The listening socket failed.
     #[error("the lab's socket failed")]
     Socket(#[source] io::Error),
+    /// The data of an earlier life cannot be read, or a view cannot be defined.
+    #[error("the lab cannot start: {0}")]
+    World(String),
 }
 
 /// Serves `world` on `listener` until `shutdown` resolves. The lab's clock starts now.
@@ -30,6 +32,7 @@ pub enum LabError {
 /// Long polls answer with the status of the moment when the lab ends.
 ///
 /// # Errors
+/// [`LabError::World`] when the world, or what is kept of it, is not sound;
 /// [`LabError::Socket`] when the listener fails.
 pub async fn serve(
     world: World,
@@ -37,7 +40,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), LabError> {
     let (close, closing) = watch::channel(false);
-    let service = Arc::new(Service::new(&world, Clock::start(), closing));
+    let service = Service::open(&world, closing).map_err(LabError::World)?;
+    let service = Arc::new(service);
     let serving = wire::serve(Arc::clone(&service), Door(listener));
     let ending = async {
         shutdown.await;

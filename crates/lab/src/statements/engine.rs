@@ -6,12 +6,16 @@
 //! Invariants: events happen in the order of their times; a slot is held exactly from STARTED
 //! to the end. Deliberately absent: waiting, HTTP, quotas per second (that is the wire's).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::catalog::{SchemaKey, SchemaState};
+use super::read::Job;
 use super::view::ViewState;
+use super::warehouse::WarehouseState;
 use super::{Statement, Status, Submission, Unit};
 use crate::clock::Moment;
+use crate::db::Db;
 use crate::random::Dice;
 use crate::streams::Streams;
 use crate::world::{ViewFaultKind, Warehouse, World};
@@ -33,15 +37,6 @@ pub(super) enum Event {
     UnitEnds { statement: u64, run: u64 },
     TimedOut { statement: u64, run: u64 },
     Abort(u64),
-}
-
-/// A warehouse and who is in it.
-#[derive(Debug)]
-pub(super) struct WarehouseState {
-    pub(super) spec: Warehouse,
-    pub(super) running: BTreeSet<u64>,
-    pub(super) queue: VecDeque<u64>,
-    pub(super) active: usize,
 }
 
 /// Why a submission was refused.
@@ -99,6 +94,8 @@ impl Filter {
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(super) seed: u64,
+    /// UTC at moment zero.
+    epoch: Duration,
     active_limit: usize,
     pub(super) streams: Streams,
     pub(super) views: BTreeMap<String, ViewState>,
@@ -112,30 +109,45 @@ pub(crate) struct Engine {
     ids: Dice,
     pub(super) queries: i64,
     pub(super) ended: Vec<u64>,
+    pub(super) db: Db,
+    /// Whether a later life of the lab goes on from here.
+    pub(super) kept: bool,
+    pub(super) schemas: BTreeMap<SchemaKey, SchemaState>,
+    /// Views of the world that a statement has dropped.
+    pub(super) dropped: BTreeSet<String>,
+    /// Whether external schemas lead to streams outside the lab.
+    pub(super) remote: bool,
+    pub(super) jobs: Vec<Job>,
+    pub(super) view_numbers: i64,
 }
 
 impl Engine {
-    /// A lab at time zero. `id_seed` makes the ids differ between two runs of one world.
-    pub(crate) fn new(world: &World, id_seed: u64) -> Self {
-        let warehouses = world.warehouses.iter().map(|spec| {
-            let state = WarehouseState {
-                spec: spec.clone(),
-                running: BTreeSet::new(),
-                queue: VecDeque::new(),
-                active: 0,
-            };
-            (spec.name.get_ref().clone(), state)
-        });
-        Self {
+    /// A lab at `epoch`, its rows in `db`. `id_seed` makes the ids differ between two runs of
+    /// one world; `kept` says that `db` outlives the lab, and may come from an earlier life.
+    ///
+    /// # Errors
+    /// When a view of the world, or of the earlier life, cannot be defined.
+    pub(crate) fn open(
+        world: &World,
+        id_seed: u64,
+        epoch: Duration,
+        db: Db,
+        kept: bool,
+    ) -> Result<Self, String> {
+        let mut engine = Self {
             seed: world.seed,
+            epoch,
             active_limit: world.endpoint.active_statements(),
             streams: Streams::new(world),
-            views: world
-                .views
+            views: BTreeMap::new(),
+            warehouses: world
+                .warehouses
                 .iter()
-                .map(|view| (view.id(), ViewState::new(view.clone())))
+                .map(|spec| {
+                    let name = spec.name.get_ref().clone();
+                    (name, WarehouseState::new(spec.clone()))
+                })
                 .collect(),
-            warehouses: warehouses.collect(),
             statements: BTreeMap::new(),
             by_id: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -145,7 +157,28 @@ impl Engine {
             ids: Dice::new(id_seed, "statement ids"),
             queries: 0,
             ended: Vec::new(),
-        }
+            db,
+            kept,
+            schemas: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            remote: world.aws.is_some(),
+            jobs: Vec::new(),
+            view_numbers: 0,
+        };
+        engine.build(world)?;
+        Ok(engine)
+    }
+
+    /// A lab in memory, at a fixed time.
+    #[cfg(test)]
+    pub(crate) fn new(world: &World, id_seed: u64) -> Self {
+        let epoch = Duration::from_secs(1_770_000_000);
+        Self::open(world, id_seed, epoch, Db::open(None).unwrap(), false).unwrap()
+    }
+
+    /// UTC at a moment, in microseconds since 1970.
+    pub(crate) fn utc_us(&self, at: Moment) -> i64 {
+        i64::try_from((self.epoch + at).as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Lets everything happen that is due up to and at `now`.
@@ -193,7 +226,7 @@ impl Engine {
         }
     }
 
-    fn runs(&self, statement: u64, run: u64) -> bool {
+    pub(super) fn runs(&self, statement: u64, run: u64) -> bool {
         self.statements
             .get(&statement)
             .is_some_and(|known| known.status == Status::Started && known.run == run)
@@ -205,6 +238,11 @@ impl Engine {
 
     pub(crate) fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// For `kinesis`, which puts into them and reshapes them.
+    pub(crate) fn streams_mut(&mut self) -> &mut Streams {
+        &mut self.streams
     }
 
     pub(crate) fn views(&self) -> impl Iterator<Item = (&String, &ViewState)> {
@@ -270,10 +308,15 @@ impl Engine {
             finished: None,
             pid: None,
             error: None,
-            units: asked.sqls.iter().map(|sql| Unit::new(sql, now)).collect(),
+            units: asked
+                .sqls
+                .iter()
+                .map(|sql| Unit::new(sql, &asked.parameters, now))
+                .collect(),
             asked,
             current: 0,
             timeout: None,
+            case_sensitive: false,
             run: 0,
             staged: Vec::new(),
             locks: Vec::new(),

@@ -3,17 +3,27 @@
 //! A statement has one unit, or, as a batch, one per SQL text. Times are [`Moment`]s; the wire
 //! turns them into UTC. Deliberately absent: how statements move (that is `engine`).
 
+pub(crate) mod catalog;
 pub(crate) mod engine;
+pub(crate) mod lives;
+pub(crate) mod read;
 mod run;
+mod scan;
+pub(crate) mod source;
 #[cfg(test)]
 mod stress;
+mod system;
 #[cfg(test)]
 mod tests;
 mod view;
+mod warehouse;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::db::Table;
+use crate::remote::Position;
 use crate::sql::Command;
 use crate::streams::Stretch;
 
@@ -83,6 +93,8 @@ pub(crate) struct Submission {
     pub(crate) db_user: Option<String>,
     pub(crate) secret_arn: Option<String>,
     pub(crate) result_format: Option<String>,
+    /// Named parameters and their values.
+    pub(crate) parameters: Vec<(String, String)>,
     /// Who asked: the access key of the request, as the "IAM session".
     pub(crate) session: Option<String>,
 }
@@ -106,6 +118,8 @@ pub(crate) struct Statement {
     current: usize,
     /// `SET statement_timeout`, for the units after it.
     timeout: Option<Duration>,
+    /// `SET enable_case_sensitive_identifier`, for the units after it.
+    case_sensitive: bool,
     /// Which try at moving on is the latest; older appointments are void.
     run: u64,
     /// Reads that are not committed yet.
@@ -130,6 +144,12 @@ pub(crate) struct Unit {
     pub(crate) query_id: Option<i64>,
     pub(crate) error: Option<String>,
     pub(crate) read: Option<Read>,
+    /// What a query has answered.
+    pub(crate) result: Option<Table>,
+    /// What `SYS_MV_REFRESH_HISTORY` will say of a refresh that succeeds.
+    refresh_status: Option<String>,
+    /// How long it stood in line for its view's lock.
+    lock_wait: Duration,
     /// Which refresh of its view it is, from 1.
     attempt: u64,
     /// The error that it will end with, where that is settled before its time is up.
@@ -149,6 +169,12 @@ struct Staged {
     view: String,
     unit: usize,
     stretches: Vec<Stretch>,
+    /// The positions in a stream elsewhere.
+    remote: Option<BTreeMap<String, Position>>,
+    rows: read::Rows,
+    /// A view over others: the versions that its rows, all new, were made from.
+    replace: Option<BTreeMap<String, u64>>,
+    scan: scan::Scan,
 }
 
 impl Statement {
@@ -159,11 +185,11 @@ impl Statement {
 }
 
 impl Unit {
-    fn new(sql: &str, now: Moment) -> Self {
-        let command = crate::sql::parse(sql);
+    fn new(sql: &str, parameters: &[(String, String)], now: Moment) -> Self {
+        let command = crate::sql::parse(&crate::sql::bind(sql, parameters));
         let view = match &command {
             Ok(Command::Refresh(name)) => Some(name.id()),
-            Ok(Command::Set(_)) | Err(_) => None,
+            Ok(_) | Err(_) => None,
         };
         Self {
             sql: sql.to_owned(),
@@ -176,6 +202,9 @@ impl Unit {
             query_id: None,
             error: None,
             read: None,
+            result: None,
+            refresh_status: None,
+            lock_wait: Duration::ZERO,
             attempt: 0,
             verdict: None,
         }
@@ -184,6 +213,10 @@ impl Unit {
     /// How long it ran, once it has ended.
     pub(crate) fn duration(&self) -> Option<Duration> {
         Some(self.finished?.saturating_sub(self.started?))
+    }
+
+    fn kind(&self) -> &'static str {
+        self.command.as_ref().map_or("OTHER", Command::kind)
     }
 
     fn settle(&mut self, status: Status, error: Option<String>, now: Moment) {

@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use super::engine::{Engine, Event};
-use super::view::service_time;
-use super::{Mode, Read, Staged, Status};
+use super::{Mode, Status};
 use crate::clock::Moment;
 use crate::sql::{Command, Setting, ViewName};
 use crate::world::ViewFaultKind;
@@ -96,8 +95,12 @@ impl Engine {
         unit.started = Some(at);
         unit.updated = at;
         let command = unit.command.clone();
-        if let Ok(Command::Set(Setting::StatementTimeout(timeout))) = &command {
-            statement.timeout = *timeout;
+        if let Ok(Command::Set(setting)) = &command {
+            match setting {
+                Setting::StatementTimeout(timeout) => statement.timeout = *timeout,
+                Setting::CaseSensitive(on) => statement.case_sensitive = *on,
+                Setting::Other => {}
+            }
         } else if let Some(timeout) = statement.timeout {
             self.appoint(
                 at + timeout,
@@ -115,11 +118,33 @@ impl Engine {
                 Ok(false) => return,
                 Err(text) => Some(text),
             },
+            Ok(command) => self.run_at_once(number, &command, at).err(),
         };
         self.end_unit_at(number, at + QUICK, verdict);
     }
 
-    fn end_unit_at(&mut self, number: u64, at: Moment, verdict: Option<String>) {
+    /// Runs what needs no lock and no stream, and keeps its result.
+    fn run_at_once(&mut self, number: u64, command: &Command, at: Moment) -> Result<(), String> {
+        self.streams.fill(at);
+        let Some(caller) = self.caller(number) else {
+            return Ok(());
+        };
+        let sql = self
+            .statements
+            .get(&number)
+            .and_then(|statement| statement.units.get(statement.current))
+            .map(|unit| unit.sql.clone())
+            .unwrap_or_default();
+        let result = self.execute(&caller, command, &sql, at)?;
+        if let Some(statement) = self.statements.get_mut(&number)
+            && let Some(unit) = statement.units.get_mut(statement.current)
+        {
+            unit.result = result;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_unit_at(&mut self, number: u64, at: Moment, verdict: Option<String>) {
         let Some(statement) = self.statements.get_mut(&number) else {
             return;
         };
@@ -139,6 +164,9 @@ impl Engine {
     /// Checks a refresh and asks for its view's lock: true when it has it, false when it
     /// queues for it.
     fn admit(&mut self, number: u64, name: &ViewName, at: Moment) -> Result<bool, String> {
+        let schema_known = self
+            .caller(number)
+            .is_some_and(|caller| self.schema_exists(&caller, &name.schema));
         let Some(statement) = self.statements.get_mut(&number) else {
             return Ok(false);
         };
@@ -150,11 +178,6 @@ impl Engine {
             ));
         }
         let warehouse = &statement.asked.warehouse;
-        let schema_known = name.schema == "public"
-            || self.views.values().any(|state| {
-                state.lives_in(warehouse, database)
-                    && state.view.schema.to_lowercase() == name.schema
-            });
         if !schema_known {
             return Err(format!("ERROR: schema \"{}\" does not exist", name.schema));
         }
@@ -231,52 +254,6 @@ impl Engine {
         }
     }
 
-    /// With the lock held: reads up to `at`, and settles when and how the refresh ends.
-    fn read(&mut self, number: u64, id: &str, at: Moment) {
-        self.streams.fill(at);
-        let Some(statement) = self.statements.get_mut(&number) else {
-            return;
-        };
-        let Some(state) = self.views.get(id) else {
-            return;
-        };
-        let Some(log) = self.streams.log(state.view.stream.get_ref()) else {
-            return;
-        };
-        // A transaction goes on from what it has itself read.
-        let own = statement.staged.iter().rfind(|staged| staged.view == id);
-        let positions: Vec<u64> = match own {
-            Some(staged) => staged.stretches.iter().map(|stretch| stretch.to).collect(),
-            None => state.positions().to_vec(),
-        };
-        let stretches = log.unread(&positions, at);
-        let (bytes, records) = log.measure(&stretches);
-        let current = statement.current;
-        statement.staged.push(Staged {
-            view: id.to_owned(),
-            unit: current,
-            stretches,
-        });
-        let Some(unit) = statement.units.get_mut(current) else {
-            return;
-        };
-        unit.read = Some(Read { at, bytes, records });
-        let (mut stuck, mut verdict) = (false, None);
-        for fault in state.view.faults(unit.attempt, at) {
-            match fault {
-                ViewFaultKind::Stuck => stuck = true,
-                ViewFaultKind::Fail(text) => verdict = Some(text.clone()),
-                ViewFaultKind::Missing
-                | ViewFaultKind::SlowCancel(_)
-                | ViewFaultKind::RefuseCancel => {}
-            }
-        }
-        let takes = service_time(self.seed, id, unit.attempt, &state.view.service, bytes);
-        if !stuck {
-            self.end_unit_at(number, at + takes, verdict);
-        }
-    }
-
     pub(super) fn end_unit(&mut self, number: u64, at: Moment) {
         let Some(statement) = self.statements.get_mut(&number) else {
             return;
@@ -291,9 +268,11 @@ impl Engine {
             Status::Finished
         };
         unit.settle(status, verdict.clone(), at);
+        let ended = statement.current;
         statement.current += 1;
         self.ended.push(number);
         let mode = statement.asked.batch;
+        self.write_end(number, ended);
         if verdict.is_some() {
             self.roll_back(number, at);
             if mode != Some(Mode::AutoCommit) {
@@ -303,6 +282,23 @@ impl Engine {
             self.commit(number, at);
         }
         self.run_unit(number, at);
+    }
+
+    /// The system views' rows of a unit that has ended by itself.
+    fn write_end(&self, number: u64, ended: usize) {
+        let unit = self
+            .statements
+            .get(&number)
+            .and_then(|statement| statement.units.get(ended));
+        let Some(unit) = unit else { return };
+        // The documented texts say of a refresh that could not read only this much.
+        let failed = "Refresh failed due to an internal error";
+        let status = match unit.status {
+            Status::Finished => unit.refresh_status.as_deref(),
+            Status::Failed => Some(failed),
+            Status::Submitted | Status::Picked | Status::Started | Status::Aborted => None,
+        };
+        self.write_history(number, ended, status);
     }
 
     pub(super) fn time_out(&mut self, number: u64, at: Moment) {
@@ -327,13 +323,15 @@ impl Engine {
             return;
         }
         let mut text = None;
-        if let Some(unit) = statement.units.get_mut(statement.current) {
+        let current = statement.current;
+        if let Some(unit) = statement.units.get_mut(current) {
             let query = unit.query_id.unwrap_or_default();
             text = Some(format!(
                 "ERROR:  Query ({query}) cancelled on user's request"
             ));
             unit.settle(Status::Aborted, text.clone(), at);
         }
+        self.write_history(number, current, None);
         self.stop_waiting(number);
         self.roll_back(number, at);
         self.conclude(number, Status::Aborted, text, at);
@@ -362,11 +360,8 @@ impl Engine {
         let Some(statement) = self.statements.get_mut(&number) else {
             return;
         };
-        for staged in std::mem::take(&mut statement.staged) {
-            if let Some(view) = self.views.get_mut(&staged.view) {
-                view.commit(&staged.stretches, at);
-            }
-        }
+        let staged = std::mem::take(&mut statement.staged);
+        self.commit_all(number, &staged, at);
         self.unlock(number, at);
     }
 
@@ -395,6 +390,9 @@ impl Engine {
             if let Some(waiting) = self.statements.get_mut(&next) {
                 waiting.waits_for = None;
                 waiting.locks.push(id.clone());
+                if let Some(unit) = waiting.units.get_mut(waiting.current) {
+                    unit.lock_wait = at.saturating_sub(unit.started.unwrap_or(at));
+                }
             }
             self.read(next, &id, at);
         }
@@ -417,6 +415,9 @@ impl Engine {
         self.ended.push(number);
         let name = statement.asked.warehouse.clone();
         if let Some(warehouse) = self.warehouses.get_mut(&name) {
+            if let Some(started) = statement.started {
+                warehouse.worked(started, at);
+            }
             warehouse.running.remove(&number);
             warehouse.active = warehouse.active.saturating_sub(1);
         }

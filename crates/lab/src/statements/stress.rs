@@ -82,6 +82,7 @@ fn submission(dice: &mut Dice) -> Submission {
         db_user: None,
         secret_arn: None,
         result_format: None,
+        parameters: Vec::new(),
         session: None,
     }
 }

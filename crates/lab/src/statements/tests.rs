@@ -91,6 +91,7 @@ fn asked(sqls: &[&str], batch: Option<Mode>) -> Submission {
         db_user: None,
         secret_arn: None,
         result_format: None,
+        parameters: Vec::new(),
         session: None,
     }
 }

@@ -1,13 +1,15 @@
-//! Decides what a view holds: its positions in the stream, when each part became visible, and
-//! who has its lock.
+//! Decides what a view is and holds: its definition, its positions in the stream, when each
+//! part became visible, and who has its lock.
 //!
 //! Invariants: positions move only by a commit; a record becomes visible at most once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::source::{Definition, Source};
 use crate::clock::Moment;
 use crate::random::Dice;
+use crate::remote::Position;
 use crate::streams::Stretch;
 use crate::world::{Service, View};
 
@@ -15,9 +17,22 @@ use crate::world::{Service, View};
 #[derive(Debug)]
 pub(crate) struct ViewState {
     pub(crate) view: View,
+    pub(crate) definition: Definition,
+    pub(crate) source: Source,
+    /// Different for a view that is dropped and created again.
+    pub(crate) number: i64,
+    pub(crate) auto_refresh: bool,
+    /// Commits so far: a view over others is up to date while theirs stand as it read them.
+    pub(super) version: u64,
+    /// The versions of the views below at the latest commit.
+    pub(super) read_versions: BTreeMap<String, u64>,
     /// Refreshes that have begun to execute, whatever became of them.
     pub(super) attempts: u64,
     positions: Vec<u64>,
+    pub(super) remote: BTreeMap<String, Position>,
+    /// Which stream of this name the positions are of: one that is deleted and created again
+    /// is another.
+    pub(super) stream_number: Option<u32>,
     /// Per shard: what each commit added, in order.
     commits: Vec<Vec<Commit>>,
     lock: Option<u64>,
@@ -31,11 +46,19 @@ struct Commit {
 }
 
 impl ViewState {
-    pub(super) fn new(view: View) -> Self {
+    pub(super) fn new(view: View, definition: Definition, source: Source, number: i64) -> Self {
         Self {
             view,
+            definition,
+            source,
+            number,
+            auto_refresh: false,
+            version: 0,
+            read_versions: BTreeMap::new(),
             attempts: 0,
             positions: Vec::new(),
+            remote: BTreeMap::new(),
+            stream_number: None,
             commits: Vec::new(),
             lock: None,
             queue: VecDeque::new(),
@@ -48,6 +71,17 @@ impl ViewState {
 
     pub(super) fn positions(&self) -> &[u64] {
         &self.positions
+    }
+
+    /// Goes on from where an earlier life of the lab had come to.
+    pub(super) fn resume(&mut self, positions: Vec<u64>, remote: BTreeMap<String, Position>) {
+        self.positions = positions;
+        self.remote = remote;
+    }
+
+    /// Who owns it, as the catalog shows it.
+    pub(crate) fn owner(&self) -> &str {
+        self.view.owner.as_deref().unwrap_or("lab")
     }
 
     /// Takes the lock for `statement`, or queues it. True when it has the lock.
@@ -130,9 +164,18 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
+    fn state() -> ViewState {
+        let definition = Definition {
+            query: crate::sql::parse_query(crate::statements::source::DEFAULT_QUERY).unwrap(),
+            text: String::new(),
+            columns: Vec::new(),
+        };
+        ViewState::new(view(), definition, Source::Views(Vec::new()), 1)
+    }
+
     #[test]
     fn the_lock_is_handed_on_in_the_order_of_asking() {
-        let mut state = ViewState::new(view());
+        let mut state = state();
         assert!(state.acquire(1));
         assert!(!state.acquire(2) && !state.acquire(3) && !state.acquire(4));
         assert_eq!(state.release(3), None);
@@ -144,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_record_is_visible_from_the_commit_that_held_it() {
-        let mut state = ViewState::new(view());
+        let mut state = state();
         let at = Duration::from_secs;
         state.commit(
             &[Stretch { from: 0, to: 3 }, Stretch { from: 0, to: 0 }],

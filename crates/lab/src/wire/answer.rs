@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::result;
 use crate::clock::Moment;
 use crate::statements::{Statement, Status, Unit};
 use crate::world::WarehouseKind;
@@ -38,7 +39,8 @@ impl Writer {
                 "RedshiftPid".to_owned(),
                 statement.pid.unwrap_or_default().into(),
             );
-            body.insert("HasResultSet".to_owned(), false.into());
+            let has_result = statement.units.iter().any(|unit| unit.result.is_some());
+            body.insert("HasResultSet".to_owned(), has_result.into());
         }
         Value::Object(body)
     }
@@ -74,9 +76,9 @@ impl Writer {
             "Duration": nanoseconds(statement.duration()),
             "RedshiftPid": statement.pid.unwrap_or_default(),
             "RedshiftQueryId": query.map_or(-1, |unit| unit.query_id.unwrap_or_default()),
-            "HasResultSet": false,
-            "ResultRows": -1,
-            "ResultSize": -1,
+            "HasResultSet": statement.units.iter().any(|unit| unit.result.is_some()),
+            "ResultRows": query.map_or(-1, rows),
+            "ResultSize": query.map_or(-1, bytes),
             "ResultFormat": asked.result_format.as_deref().unwrap_or("JSON"),
         });
         extend(&mut body, fields);
@@ -126,9 +128,9 @@ impl Writer {
             "Duration": nanoseconds(unit.duration()),
             "QueryString": unit.sql,
             "RedshiftQueryId": unit.query_id.unwrap_or_default(),
-            "HasResultSet": false,
-            "ResultRows": -1,
-            "ResultSize": -1,
+            "HasResultSet": unit.result.is_some(),
+            "ResultRows": rows(unit),
+            "ResultSize": bytes(unit),
         });
         if let (Some(error), Some(fields)) = (&unit.error, sub.as_object_mut()) {
             fields.insert("Error".to_owned(), error.as_str().into());
@@ -167,6 +169,18 @@ impl Writer {
         }
         entry
     }
+}
+
+fn rows(unit: &Unit) -> i64 {
+    let rows = unit.result.as_ref().map(|table| table.rows.len());
+    rows.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(-1)
+}
+
+fn bytes(unit: &Unit) -> i64 {
+    let bytes = unit.result.as_ref().map(result::size);
+    bytes
+        .and_then(|bytes| i64::try_from(bytes).ok())
+        .unwrap_or(-1)
 }
 
 fn extend(body: &mut Map<String, Value>, more: Value) {

@@ -1,4 +1,5 @@
-//! Decides how the lab is spoken to: `POST /` in the AWS JSON 1.1 protocol, and the lab's own
+//! Decides how the lab is spoken to: `POST /` in the AWS JSON 1.1 protocol, for the Data API
+//! and for Kinesis, and the lab's own
 //! `GET /__lab/health`, `/__lab/history` and `/__lab/records`.
 //!
 //! Signatures are not verified. Deliberately absent: what statements do (`statements`).
@@ -6,8 +7,11 @@
 mod answer;
 mod error;
 mod faults;
+#[cfg(test)]
+mod kinesis_tests;
 mod quota;
 mod request;
+mod result;
 pub(crate) mod service;
 mod socket;
 #[cfg(test)]
@@ -25,6 +29,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::history;
+use crate::kinesis;
 use crate::world::{Loss, Operation};
 use error::ApiError;
 use service::{Admitted, Outcome, Service};
@@ -35,14 +40,15 @@ pub(crate) use socket::Door;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 const TARGET_PREFIX: &str = "RedshiftData.";
 
-/// Forty statements of 100 KB, and what JSON adds to them.
-const LARGEST_BODY: usize = 8 * 1024 * 1024;
+/// Records of 10 MiB in base64, and what JSON adds to 500 of them. Forty statements of 100 KB
+/// are less.
+const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
 /// Serves `service` on `door` until it is closed.
 pub(crate) async fn serve(service: Arc<Service>, door: Door) -> std::io::Result<()> {
     let closing = Arc::clone(&service);
     let router = Router::new()
-        .route("/", post(data_api))
+        .route("/", post(aws_api))
         .route("/__lab/health", get(health))
         .route("/__lab/history", get(truth))
         .route("/__lab/records", get(records))
@@ -56,15 +62,51 @@ pub(crate) async fn serve(service: Arc<Service>, door: Door) -> std::io::Result<
     .await
 }
 
-async fn data_api(
+/// The service is named in the header that names the operation.
+async fn aws_api(
     State(service): State<Arc<Service>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let target = text(&headers, "x-amz-target").unwrap_or_default();
+    match target.strip_prefix(kinesis::TARGET_PREFIX) {
+        Some(operation) => kinesis_api(&service, operation, &headers, &body),
+        None => data_api(&service, scissors, &headers, &body).await,
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn kinesis_api(service: &Service, operation: &str, headers: &HeaderMap, body: &[u8]) -> Response {
     let request = service.request_id();
-    let result = match admit(&service, &headers, &request) {
-        Ok(admitted) => service.perform(admitted, &body).await,
+    let content_type = text(headers, "content-type").unwrap_or_default();
+    let result = if content_type.starts_with(CONTENT_TYPE) {
+        let region = text(headers, "authorization").and_then(region);
+        service.kinesis(operation, region, body)
+    } else {
+        Err(kinesis::Refusal::not_json(content_type))
+    };
+    match result {
+        Ok(answer) => respond(StatusCode::OK, &request, None, &answer),
+        Err(refusal) => {
+            let kind = Some(refusal.kind);
+            respond(StatusCode::BAD_REQUEST, &request, kind, &refusal.body())
+        }
+    }
+}
+
+async fn data_api(
+    service: &Arc<Service>,
+    scissors: Scissors,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
+    let request = service.request_id();
+    let result = match admit(service, headers, &request) {
+        Ok(admitted) => service.perform(admitted, body).await,
         Err(error) => Err(error),
     };
     match result {
@@ -89,7 +131,7 @@ async fn data_api(
 }
 
 fn admit(service: &Service, headers: &HeaderMap, request: &str) -> Result<Admitted, ApiError> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name| text(headers, name);
     let operation = text("x-amz-target")
         .and_then(|target| target.strip_prefix(TARGET_PREFIX))
         .and_then(Operation::from_name)
@@ -111,6 +153,13 @@ fn admit(service: &Service, headers: &HeaderMap, request: &str) -> Result<Admitt
 fn access_key(authorization: &str) -> Option<String> {
     let (_, credential) = authorization.split_once("Credential=")?;
     Some(credential.split('/').next()?.to_owned())
+}
+
+/// The region of a `SigV4` header: the third part of the credential's scope.
+fn region(authorization: &str) -> Option<String> {
+    let (_, credential) = authorization.split_once("Credential=")?;
+    let region = credential.split(',').next()?.split('/').nth(2)?;
+    (!region.is_empty()).then(|| region.to_owned())
 }
 
 fn respond(status: StatusCode, request: &str, kind: Option<&str>, body: &Value) -> Response {

@@ -28,6 +28,7 @@ pub(super) struct Submit {
     pub(super) secret_arn: Option<String>,
     pub(super) result_format: Option<String>,
     pub(super) wait: Option<u64>,
+    pub(super) parameters: Vec<(String, String)>,
 }
 
 /// The id of a statement or of one unit of a batch, with how long to wait for it.
@@ -39,6 +40,8 @@ pub(super) struct Ask {
     /// From 1.
     pub(super) unit: Option<usize>,
     pub(super) wait: Option<u64>,
+    /// Where the next page of a result starts.
+    pub(super) next_token: Option<String>,
 }
 
 /// `ListStatements`.
@@ -237,7 +240,7 @@ impl Fields {
                 "The SQL statement is larger than 100 KB.",
             ));
         }
-        self.refuse_parameters(&sqls)?;
+        let parameters = self.parameters(&sqls)?;
         if self.text("SessionId")?.is_some()
             || self
                 .integer("SessionKeepAliveSeconds")?
@@ -280,13 +283,14 @@ impl Fields {
             secret_arn,
             result_format,
             wait,
+            parameters,
         })
     }
 
-    /// Neither REFRESH nor SET takes a named parameter, so that any is one too many.
-    fn refuse_parameters(&self, sqls: &[String]) -> Result<(), ApiError> {
+    /// Every parameter must be used by one of the statements at least.
+    fn parameters(&self, sqls: &[String]) -> Result<Vec<(String, String)>, ApiError> {
         let Some(parameters) = self.given("Parameters") else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let parameters = parameters
             .as_array()
@@ -297,16 +301,20 @@ impl Fields {
                 "Member must have length greater than or equal to 1",
             ));
         }
+        let mut named = Vec::new();
         for parameter in parameters {
             let name = parameter.get("name").and_then(Value::as_str);
             let name = name.ok_or_else(|| must_not_be_null("Parameters.1.member.name"))?;
+            let value = parameter.get("value").and_then(Value::as_str);
+            let value = value.ok_or_else(|| must_not_be_null("Parameters.1.member.value"))?;
             if !sqls.iter().any(|sql| sql.contains(&format!(":{name}"))) {
                 return Err(ApiError::validation(format!(
                     "Parameter {name} is not used in the SQL."
                 )));
             }
+            named.push((name.to_owned(), value.to_owned()));
         }
-        Ok(())
+        Ok(named)
     }
 
     /// `DescribeStatement`, `GetStatementResult`, `CancelStatement`.
@@ -333,6 +341,7 @@ impl Fields {
             id,
             unit,
             wait,
+            next_token: self.text("NextToken")?,
         })
     }
 

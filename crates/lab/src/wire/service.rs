@@ -13,16 +13,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use super::answer::{Writer, has_ended};
 use super::error::ApiError;
 use super::faults::{Faults, Misfortune};
 use super::quota::Bucket;
 use super::request::{Ask, Fields, List, Submit};
+use super::result::{self, Format};
 use crate::clock::{Clock, Moment};
+use crate::db::Db;
+use crate::kinesis::{self, Kinesis};
 use crate::random::Dice;
+use crate::remote::Reader;
 use crate::statements::engine::{Cancelled, Engine, Filter, Refusal};
-use crate::statements::{Statement, Submission};
+use crate::statements::lives;
+use crate::statements::read::Job;
+use crate::statements::{Statement, Status, Submission};
 use crate::world::{Operation, WarehouseKind, World};
 
 /// Producers write at least this often, so that nobody has to wait for an hour's records.
@@ -33,6 +40,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Service {
     clock: Clock,
     writer: Writer,
+    /// Reads streams outside the lab.
+    reader: Option<Reader>,
     waiters_per_statement: usize,
     inner: Mutex<Inner>,
     /// The agenda has changed.
@@ -46,6 +55,7 @@ struct Inner {
     engine: Engine,
     buckets: BTreeMap<Operation, Bucket>,
     faults: Faults,
+    kinesis: Kinesis,
     calls: BTreeMap<&'static str, u64>,
     waiters: BTreeMap<u64, (Arc<Notify>, usize)>,
     request_ids: Dice,
@@ -68,20 +78,38 @@ pub(super) enum Outcome {
 }
 
 impl Service {
-    pub(crate) fn new(world: &World, clock: Clock, closing: watch::Receiver<bool>) -> Self {
+    /// A lab whose clock starts now, or goes on where an earlier life's has come to.
+    ///
+    /// # Errors
+    /// When the data of an earlier life cannot be read, or a view cannot be defined.
+    pub(crate) fn open(world: &World, closing: watch::Receiver<bool>) -> Result<Self, String> {
+        let db = Db::open(world.data.as_deref()).map_err(|error| error.to_string())?;
+        let clock = if world.data.is_some() {
+            let first = lives::first_epoch_us(&db, Clock::utc_now_us())
+                .map_err(|error| error.to_string())?;
+            Clock::resume(Duration::from_micros(
+                u64::try_from(first).unwrap_or_default(),
+            ))
+        } else {
+            Clock::start()
+        };
         // Two lives of one world must not hand out the same ids.
-        let id_seed = world.seed ^ u64::try_from(clock.epoch().as_micros()).unwrap_or_default();
+        let started = clock.epoch() + clock.now();
+        let id_seed = world.seed ^ u64::try_from(started.as_micros()).unwrap_or_default();
+        let engine = Engine::open(world, id_seed, clock.epoch(), db, world.data.is_some())?;
         let bucket = |operation| (operation, Bucket::new(world.endpoint.quota(operation)));
         let inner = Inner {
-            engine: Engine::new(world, id_seed),
+            engine,
             buckets: Operation::ALL.into_iter().map(bucket).collect(),
             faults: Faults::new(world.seed, world.faults.clone()),
+            kinesis: Kinesis::new(world.endpoint.kinesis_limits()),
             calls: BTreeMap::new(),
             waiters: BTreeMap::new(),
             request_ids: Dice::new(id_seed, "request ids"),
             scheduled: None,
         };
-        Self {
+        Ok(Self {
+            reader: world.aws.as_ref().map(Reader::new),
             writer: Writer {
                 epoch: clock.epoch(),
             },
@@ -90,7 +118,7 @@ impl Service {
             inner: Mutex::new(inner),
             changed: Notify::new(),
             closing,
-        }
+        })
     }
 
     fn locked<R>(&self, act: impl FnOnce(&mut Inner, Moment) -> R) -> R {
@@ -98,31 +126,57 @@ impl Service {
         let now = self.clock.now();
         inner.engine.advance(now);
         let result = act(&mut inner, now);
+        inner.engine.keep();
         for number in inner.engine.take_ended() {
             if let Some((wakers, _)) = inner.waiters.get(&number) {
                 wakers.notify_waiters();
             }
         }
         let next = inner.engine.next_at();
-        if inner.scheduled != next {
+        if inner.scheduled != next || inner.engine.has_jobs() {
             inner.scheduled = next;
             self.changed.notify_one();
         }
         result
     }
 
-    /// Lets time pass. Never ends.
-    pub(crate) async fn drive(&self) {
+    /// Lets time pass, and reads what is to be read elsewhere. Never ends.
+    pub(crate) async fn drive(self: &Arc<Self>) {
+        let mut reads = JoinSet::new();
         loop {
-            let (next, now) = self.locked(|inner, now| (inner.engine.next_at(), now));
+            let (next, now, jobs) = self.locked(|inner, now| {
+                let jobs = inner.engine.take_jobs();
+                (inner.engine.next_at(), now, jobs)
+            });
+            for job in jobs {
+                reads.spawn(Arc::clone(self).fetch(job));
+            }
             let wake = next.map_or(now + IDLE, |next| next.min(now + IDLE));
             // A change comes first: what is due may be earlier now.
             tokio::select! {
                 biased;
                 () = self.changed.notified() => {}
+                Some(read) = reads.join_next() => {
+                    if let Err(error) = read {
+                        tracing::error!(%error, "a read of a stream elsewhere died");
+                    }
+                }
                 () = tokio::time::sleep_until(self.clock.instant(wake)) => {}
             }
         }
+    }
+
+    async fn fetch(self: Arc<Self>, job: Job) {
+        let began = self.clock.now();
+        let result = match &self.reader {
+            Some(reader) => reader.read(job.ask).await,
+            None => Err("ERROR: internal error\n  Detail: there is no stream elsewhere".to_owned()),
+        };
+        self.locked(|inner, now| {
+            inner
+                .engine
+                .fetched(job.statement, job.run, began, result, now);
+        });
     }
 
     /// Resolves once the lab is to end.
@@ -147,6 +201,30 @@ impl Service {
         see: impl FnOnce(&Engine, &BTreeMap<&'static str, u64>) -> R,
     ) -> R {
         self.locked(|inner, _| see(&inner.engine, &inner.calls))
+    }
+
+    /// Does what was asked of the lab's Kinesis, which nobody ever waits for.
+    pub(super) fn kinesis(
+        &self,
+        operation: &str,
+        region: Option<String>,
+        body: &[u8],
+    ) -> Result<Value, kinesis::Refusal> {
+        let operation = kinesis::Operation::from_name(operation)
+            .ok_or_else(kinesis::Refusal::unknown_operation)?;
+        let fields = kinesis::Fields::read(body);
+        let scope = kinesis::Scope {
+            region: region.unwrap_or_else(|| kinesis::REGION.to_owned()),
+            account: kinesis::ACCOUNT.to_owned(),
+            epoch: self.clock.epoch(),
+        };
+        self.locked(|inner, now| {
+            *inner.calls.entry(operation.counted()).or_default() += 1;
+            let streams = inner.engine.streams_mut();
+            inner
+                .kinesis
+                .answer(streams, operation, &scope, fields?, now)
+        })
     }
 
     /// Counts a request, throws the dice of the faults and takes from the quota.
@@ -183,7 +261,14 @@ impl Service {
                 return self.submit(fields.batch()?, admitted).await;
             }
             Operation::DescribeStatement => self.describe(fields.ask()?, &misfortune).await?,
-            Operation::GetStatementResult => self.result(fields.ask()?, &misfortune).await?,
+            Operation::GetStatementResult => {
+                let ask = fields.ask()?;
+                self.result(ask, Format::Json, &misfortune).await?
+            }
+            Operation::GetStatementResultV2 => {
+                let ask = fields.ask()?;
+                self.result(ask, Format::Csv, &misfortune).await?
+            }
             Operation::CancelStatement => self.cancel(&fields.ask()?)?,
             Operation::ListStatements => self.list(fields.list()?, admitted.session)?,
         };
@@ -209,6 +294,7 @@ impl Service {
             db_user: request.db_user,
             secret_arn: request.secret_arn,
             result_format: request.result_format,
+            parameters: request.parameters,
             session: admitted.session,
         };
         let number = self.locked(|inner, now| {
@@ -262,10 +348,10 @@ impl Service {
         })
     }
 
-    /// REFRESH and SET have no result, so that there is never one to give.
     async fn result(
         self: &Arc<Self>,
         ask: Ask,
+        format: Format,
         misfortune: &Misfortune,
     ) -> Result<Value, ApiError> {
         let wait = effective_wait(ask.wait, misfortune)?;
@@ -274,10 +360,28 @@ impl Service {
             self.wait(number, ask.unit, seconds, self.waiters_per_statement)
                 .await?;
         }
-        Err(ApiError::not_found(
-            &ask.text,
-            "Query does not have result. Please check query status with DescribeStatement.",
-        ))
+        self.locked(|inner, _| {
+            let statement = inner
+                .engine
+                .statement(number)
+                .ok_or_else(|| does_not_exist(&ask.text))?;
+            let unit = match (ask.unit, statement.asked.batch) {
+                (Some(unit), _) => statement.units.get(unit.saturating_sub(1)),
+                (None, None) => statement.units.first(),
+                // A batch has results by its parts only.
+                (None, Some(_)) => None,
+            };
+            let ended = unit.filter(|unit| unit.status == Status::Finished);
+            let Some(table) = ended.and_then(|unit| unit.result.as_ref()) else {
+                return Err(ApiError::not_found(
+                    &ask.text,
+                    "Query does not have result. Please check query status with \
+                     DescribeStatement.",
+                ));
+            };
+            let submitted_as = statement.asked.result_format.as_deref();
+            result::page(table, format, submitted_as, ask.next_token.as_deref())
+        })
     }
 
     fn cancel(&self, ask: &Ask) -> Result<Value, ApiError> {

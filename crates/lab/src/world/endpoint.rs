@@ -14,16 +14,18 @@ pub(crate) enum Operation {
     BatchExecuteStatement,
     DescribeStatement,
     GetStatementResult,
+    GetStatementResultV2,
     CancelStatement,
     ListStatements,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::ExecuteStatement,
         Self::BatchExecuteStatement,
         Self::DescribeStatement,
         Self::GetStatementResult,
+        Self::GetStatementResultV2,
         Self::CancelStatement,
         Self::ListStatements,
     ];
@@ -34,6 +36,7 @@ impl Operation {
             Self::BatchExecuteStatement => "BatchExecuteStatement",
             Self::DescribeStatement => "DescribeStatement",
             Self::GetStatementResult => "GetStatementResult",
+            Self::GetStatementResultV2 => "GetStatementResultV2",
             Self::CancelStatement => "CancelStatement",
             Self::ListStatements => "ListStatements",
         }
@@ -57,6 +60,7 @@ pub(crate) struct Endpoint {
     waiters_per_statement: Count,
     active_statements: Count,
     quotas: Quotas,
+    kinesis_limits: bool,
 }
 
 impl Endpoint {
@@ -70,13 +74,19 @@ impl Endpoint {
         self.active_statements.get()
     }
 
+    /// Whether the lab's Kinesis refuses who is too fast.
+    pub(crate) fn kinesis_limits(&self) -> bool {
+        self.kinesis_limits
+    }
+
     /// Requests per second.
     pub(crate) fn quota(&self, operation: Operation) -> usize {
         let quota = match operation {
             Operation::ExecuteStatement => self.quotas.execute,
             Operation::BatchExecuteStatement => self.quotas.batch,
             Operation::DescribeStatement => self.quotas.describe,
-            Operation::GetStatementResult => self.quotas.result,
+            // The quota of V2 is not published: as much as the other's, on its own.
+            Operation::GetStatementResult | Operation::GetStatementResultV2 => self.quotas.result,
             Operation::CancelStatement => self.quotas.cancel,
             Operation::ListStatements => self.quotas.list,
         };
@@ -92,6 +102,7 @@ impl Default for Endpoint {
             // Redshift Management Guide, "Considerations when calling the Data API".
             active_statements: Count::new(500),
             quotas: Quotas::default(),
+            kinesis_limits: true,
         }
     }
 }

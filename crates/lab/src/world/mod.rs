@@ -10,6 +10,7 @@ mod pattern;
 mod view;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,7 +20,8 @@ pub(crate) use endpoint::{Endpoint, Fault, FaultKind, Loss, Operation};
 pub(crate) use pattern::{Pattern, Producer};
 pub(crate) use view::{Service, View, ViewFaultKind};
 
-use number::{Count, Seconds};
+use crate::remote::Aws;
+use number::{Amount, Count, Seconds};
 
 /// The text of [`World::demo`], for those who start the lab as a process of its own.
 pub const DEMO_WORLD: &str = include_str!("../../worlds/demo.toml");
@@ -34,11 +36,29 @@ pub struct World {
     pub(crate) endpoint: Endpoint,
     #[serde(default)]
     pub(crate) faults: Vec<Fault>,
+    /// Where external schemas lead; absent: to the lab's own streams.
+    pub(crate) aws: Option<Aws>,
     pub(crate) warehouses: Vec<Warehouse>,
+    #[serde(default)]
     pub(crate) streams: Vec<Stream>,
     #[serde(default)]
     pub(crate) producers: Vec<Producer>,
+    #[serde(default)]
     pub(crate) views: Vec<View>,
+    /// The file that outlives the lab.
+    #[serde(skip)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Where statements can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub warehouse: String,
+    /// A workgroup, or else a cluster.
+    pub workgroup: bool,
+    /// One of its databases.
+    pub database: String,
 }
 
 /// A cluster or a Serverless workgroup.
@@ -56,6 +76,12 @@ pub(crate) struct Warehouse {
     start_delay: Seconds,
     #[serde(default = "default_user")]
     pub(crate) db_user: String,
+    /// Roles associated with it; absent: whichever an external schema names first.
+    iam_roles: Option<Vec<String>>,
+    #[serde(default = "default_max_record")]
+    max_record: Count,
+    #[serde(default = "default_base_rpu")]
+    base_rpu: Amount,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -73,6 +99,21 @@ impl Warehouse {
     /// How long a statement stays SUBMITTED.
     pub(crate) fn submit_delay(&self) -> Duration {
         self.submit_delay.get()
+    }
+
+    /// The roles that it may assume; none when it may assume any.
+    pub(crate) fn iam_roles(&self) -> Option<&[String]> {
+        self.iam_roles.as_deref()
+    }
+
+    /// Records above this many bytes are skipped by refreshes.
+    pub(crate) fn max_record(&self) -> usize {
+        self.max_record.get()
+    }
+
+    /// Base capacity in RPUs.
+    pub(crate) fn base_rpu(&self) -> f64 {
+        self.base_rpu.get()
     }
 
     /// How long it stays PICKED when a slot is free.
@@ -113,6 +154,16 @@ fn default_slots() -> Count {
 
 fn default_delay() -> Seconds {
     Seconds::new(Duration::from_millis(20))
+}
+
+/// 1 MiB, what Redshift takes from a record unless its view is newer than patch 203.
+fn default_max_record() -> Count {
+    Count::new(1024 * 1024)
+}
+
+/// The smallest base capacity that a workgroup can have.
+fn default_base_rpu() -> Amount {
+    Amount::new(4.0)
 }
 
 fn default_user() -> String {
@@ -187,6 +238,28 @@ impl World {
         builtin(DEMO_WORLD, "demo.toml")
     }
 
+    /// Keeps streams, views and positions in `file`, and goes on from what is in it.
+    #[must_use]
+    pub fn with_data(mut self, file: PathBuf) -> Self {
+        self.data = Some(file);
+        self
+    }
+
+    /// Every database of every warehouse.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        self.warehouses
+            .iter()
+            .flat_map(|warehouse| {
+                warehouse.databases.iter().map(|database| Place {
+                    warehouse: warehouse.name.get_ref().clone(),
+                    workgroup: warehouse.kind == WarehouseKind::Workgroup,
+                    database: database.clone(),
+                })
+            })
+            .collect()
+    }
+
     fn check(&self) -> Result<(), (usize, String)> {
         unique("warehouse", self.warehouses.iter().map(|w| &w.name))?;
         unique("stream", self.streams.iter().map(|s| &s.name))?;
@@ -229,6 +302,9 @@ impl World {
                     warehouse.name.get_ref()
                 );
                 return Err(at(&view.database, text));
+            }
+            if let Some(sql) = &view.sql {
+                crate::sql::parse_query(sql.get_ref()).map_err(|text| at(sql, text))?;
             }
         }
         Ok(())

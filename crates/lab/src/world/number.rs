@@ -74,6 +74,10 @@ impl TryFrom<f64> for Share {
 pub(crate) struct Amount(f64);
 
 impl Amount {
+    pub(super) const fn new(value: f64) -> Self {
+        Self(value)
+    }
+
     pub(crate) const fn get(self) -> f64 {
         self.0
     }

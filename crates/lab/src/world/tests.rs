@@ -67,8 +67,8 @@ fn a_small_world_is_completed_with_defaults() {
     let quotas = Operation::ALL.map(|operation| world.endpoint.quota(operation));
     assert_eq!(
         quotas,
-        [30, 20, 100, 20, 3, 3],
-        "execute, batch, describe, result, cancel, list"
+        [30, 20, 100, 20, 20, 3, 3],
+        "execute, batch, describe, result, result v2, cancel, list"
     );
     assert_eq!(world.endpoint.active_statements(), 500);
     assert_eq!(

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::endpoint::window_end;
-use super::number::{Amount, Seconds, Share};
+use super::number::{Amount, Count, Seconds, Share};
 use crate::clock::Moment;
+use crate::sql::ViewName;
 
 /// A view over one stream.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +23,10 @@ pub(crate) struct View {
     pub(crate) stream: Spanned<String>,
     /// Who may refresh it; absent: whoever asks.
     pub(crate) owner: Option<String>,
+    /// Its defining query; absent: every column of the stream, the data parsed.
+    pub(crate) sql: Option<Spanned<String>>,
+    /// What one refresh reads at most.
+    max_records: Option<Count>,
     #[serde(default)]
     pub(crate) service: Service,
     #[serde(default)]
@@ -29,6 +34,33 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// A view that a statement creates.
+    pub(crate) fn created(name: &ViewName, warehouse: &str, database: &str, owner: &str) -> Self {
+        let nowhere = |text: &str| Spanned::new(0..0, text.to_owned());
+        Self {
+            name: nowhere(&name.view),
+            schema: name.schema.clone(),
+            database: nowhere(database),
+            warehouse: nowhere(warehouse),
+            stream: nowhere(""),
+            owner: Some(owner.to_owned()),
+            sql: None,
+            max_records: None,
+            service: Service::default(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Names the stream of the lab's own behind it.
+    pub(crate) fn read_from(&mut self, stream: &str) {
+        self.stream = Spanned::new(0..0, stream.to_owned());
+    }
+
+    /// What one refresh reads at most.
+    pub(crate) fn max_records(&self) -> Option<usize> {
+        self.max_records.map(Count::get)
+    }
+
     /// `schema.view`, in lower case as Redshift stores names.
     pub(crate) fn id(&self) -> String {
         format!("{}.{}", self.schema, self.name.get_ref()).to_lowercase()

@@ -199,7 +199,8 @@ fn an_id_is_a_uuid_with_or_without_a_unit() {
             text: format!("{id}:2"),
             id: id.to_owned(),
             unit: Some(2),
-            wait: None
+            wait: None,
+            next_token: None,
         }
     );
     for bad in [
