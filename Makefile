@@ -16,6 +16,9 @@ export TIDEKEEPER_BIN ?= $(TARGET)/debug/tidekeeper
 
 VENV := .venv
 REQUIREMENTS := tests/e2e/requirements.txt
+# ministack pins another botocore than the clients.
+VENV_MINISTACK := .venv-ministack
+REQUIREMENTS_MINISTACK := tests/e2e/requirements-ministack.txt
 PYTEST := $(VENV)/bin/pytest -c tests/e2e/pytest.ini --rootdir tests/e2e -p no:cacheprovider
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -62,12 +65,18 @@ templates: $(VENV)/.installed ## Container and deployment files: cfn-lint, hadol
 	$(PYTEST) tests/e2e/test_templates.py
 
 .PHONY: tools
-tools: $(VENV)/.installed prometheus ## Installs what the tests need: a virtual environment, Prometheus
+tools: $(VENV)/.installed $(VENV_MINISTACK)/.installed prometheus ## Installs what the tests need: a virtual environment, Prometheus
 
 $(VENV)/.installed: $(REQUIREMENTS)
 	python3 -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $(REQUIREMENTS)
 	$(VENV)/bin/pip check --disable-pip-version-check
+	touch $@
+
+$(VENV_MINISTACK)/.installed: $(REQUIREMENTS_MINISTACK)
+	python3 -m venv --clear $(VENV_MINISTACK)
+	$(VENV_MINISTACK)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $(REQUIREMENTS_MINISTACK)
+	$(VENV_MINISTACK)/bin/pip check --disable-pip-version-check
 	touch $@
 
 .PHONY: prometheus

@@ -2,12 +2,12 @@
 //!
 //! Decides: where it listens and when it ends. What it is, is the lab's own business.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tidekeeper_lab::World;
+use tidekeeper_lab::{Place, World};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
@@ -21,13 +21,16 @@ pub(super) struct Args {
     /// The streams, producers, views, timings and faults (docs/lab.md); a sample if absent.
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
+    /// Keep streams, views and positions in this file, and go on from what is in it.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
     /// End when standard input is closed.
     #[arg(long)]
     until_eof: bool,
 }
 
 pub(super) async fn run(args: Args, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let world = match &args.world {
+    let mut world = match &args.world {
         None => World::sample(),
         Some(path) => {
             let name = path.display().to_string();
@@ -35,13 +38,53 @@ pub(super) async fn run(args: Args, stdout: &mut impl Write) -> anyhow::Result<E
             World::from_toml(&text, &name)?
         }
     };
+    if let Some(file) = args.data {
+        world = world.with_data(file);
+    }
+    let places = world.places();
     let listener = TcpListener::bind(&args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    let url = format!("http://{}", listener.local_addr()?);
+    writeln!(stdout, "listening on {url}")?;
     stdout.flush()?;
+    if std::io::stderr().is_terminal() {
+        eprint_guide(&url, &places)?;
+    }
     tidekeeper_lab::serve(world, listener, ended(args.until_eof)).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How to point an SDK, the AWS CLI and the daemon at the lab.
+fn eprint_guide(url: &str, places: &[Place]) -> std::io::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    let Some(place) = places.first() else {
+        return Ok(());
+    };
+    let (option, key) = if place.workgroup {
+        ("--workgroup-name", "workgroup")
+    } else {
+        ("--cluster-identifier", "cluster")
+    };
+    let (name, database) = (&place.warehouse, &place.database);
+    write!(
+        stderr,
+        "
+Any SDK, and the AWS CLI (any credentials and any Region will do):
+  export AWS_ENDPOINT_URL_REDSHIFT_DATA={url} AWS_ENDPOINT_URL_KINESIS={url}
+  export AWS_ACCESS_KEY_ID=lab AWS_SECRET_ACCESS_KEY=lab AWS_REGION=us-east-1
+  aws redshift-data execute-statement {option} {name} --database {database} \\
+      --sql 'SELECT schema_name, name FROM svv_mv_info'
+
+The daemon:
+  [warehouses.{name}]
+  {key} = \"{name}\"
+  database = \"{database}\"
+  region = \"us-east-1\"
+  endpoint_url = \"{url}\"
+
+"
+    )
 }
 
 /// Resolves when the lab is to end: a signal, or the end of standard input where asked for.

@@ -26,15 +26,15 @@ def processes():
 
 @pytest.fixture
 def lab(binary, processes, tmp_path):
-    """Starts a lab: `lab()`, `lab(world_text)` or `lab(path)`."""
+    """Starts a lab: `lab()`, `lab(world_text)` or `lab(path)`; more as `harness.Lab` has it."""
     numbers = itertools.count(1)
 
-    def start(world=None):
+    def start(world=None, **more):
         if isinstance(world, str):
             path = tmp_path / f"world-{next(numbers)}.toml"
             path.write_text(world)
             world = path
-        running = harness.Lab(binary, world)
+        running = harness.Lab(binary, world, **more)
         processes.append(running)
         return running
 
@@ -51,6 +51,26 @@ def daemon(binary, processes, tmp_path):
         return running
 
     return start
+
+
+@pytest.fixture
+def ministack(processes, tmp_path):
+    """AWS for two accounts, with nothing in them."""
+    from ministack import Ministack
+
+    running = Ministack(tmp_path)
+    processes.append(running)
+    return running
+
+
+@pytest.fixture
+def moto(process, tool):
+    """The address of another emulator of AWS, with nothing in it."""
+    port = harness.free_port()
+    server = process(tool("moto_server"), "-H", "127.0.0.1", "-p", port)
+    url = f"http://127.0.0.1:{port}"
+    harness.wait_until("moto answers", lambda: harness.http_get(url)[0] != 0, 60, alive=server.check_alive)
+    return url
 
 
 @pytest.fixture

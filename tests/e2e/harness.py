@@ -154,11 +154,13 @@ class Process:
 class Lab(Process):
     """`tidekeeper lab`, and its truth."""
 
-    def __init__(self, binary, world=None):
-        arguments = [binary, "lab", "--listen", "127.0.0.1:0", "--until-eof"]
+    def __init__(self, binary, world=None, data=None, listen="127.0.0.1:0", env=None):
+        arguments = [binary, "lab", "--listen", listen, "--until-eof"]
         if world is not None:
             arguments += ["--world", world]
-        super().__init__(arguments)
+        if data is not None:
+            arguments += ["--data", data]
+        super().__init__(arguments, env)
         try:
             self.url = wait_until("the lab listens", self._announced, 20, alive=self.check_alive)
         except BaseException:
@@ -171,11 +173,67 @@ class Lab(Process):
                 return found[1]
         return None
 
+    def client(self, service="redshift-data", region="eu-west-1", retries=1):
+        """A boto3 client of this lab; the module itself needs nothing but Python."""
+        import boto3
+        import botocore.config
+
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=region,
+            aws_access_key_id="AKIDLAB",
+            aws_secret_access_key="secret",
+            config=botocore.config.Config(
+                retries={"total_max_attempts": retries}, read_timeout=60, max_pool_connections=32
+            ),
+        )
+
+    def sql(self, text, *, workgroup="lab", database="dev", timeout=120, client=None, **more):
+        """Runs one statement to its end: what `DescribeStatement` says of it then."""
+        client = client or self.client()
+        answer = client.execute_statement(
+            Sql=text, WorkgroupName=workgroup, Database=database, WaitTimeSeconds=30, **more
+        )
+        return wait_until(
+            f"{text[:60]} ends", lambda: ended(client, answer["Id"]), timeout, alive=self.check_alive
+        )
+
+    def rows(self, text, **more):
+        """The result of one query: a list of dictionaries."""
+        client = more.setdefault("client", self.client(retries=10))
+        described = self.sql(text, **more)
+        assert described["Status"] == "FINISHED", described.get("Error", described)
+        pages, token = [], {}
+        while True:
+            page = client.get_statement_result(Id=described["Id"], **token)
+            pages.append(page)
+            if "NextToken" not in page:
+                break
+            token = {"NextToken": page["NextToken"]}
+        names = [column["name"] for column in pages[0]["ColumnMetadata"]]
+        return [
+            dict(zip(names, (value(field) for field in record)))
+            for page in pages
+            for record in page["Records"]
+        ]
+
     def history(self):
         status, text = http_get(f"{self.url}/__lab/history")
         if status != 200:
             raise RuntimeError(f"the lab's history answered {status}: {text}")
         return History(json.loads(text))
+
+
+def ended(client, id):
+    described = client.describe_statement(Id=id, WaitTimeSeconds=30)
+    return described if described["Status"] in ("FINISHED", "FAILED", "ABORTED") else None
+
+
+def value(field):
+    """A field of a result: what it holds, None for a null."""
+    (kind, held), = field.items()
+    return None if kind == "isNull" else held
 
 
 class History:
@@ -289,6 +347,17 @@ class Daemon(Process):
 
     def get(self, path, timeout=5.0):
         return http_get(self.url + path, timeout)
+
+    def post(self, view, action, token):
+        """Asks for an action on a view; the status of the answer."""
+        request = urllib.request.Request(
+            f"{self.url}/api/v1/views/{view}/{action}", method="POST", headers={"Authorization": f"Bearer {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refusal:
+            return refusal.code
 
     def ready(self):
         return self.get("/readyz")[0] == 200

@@ -8,23 +8,12 @@ The daemon has to say so, to back off, and to submit nothing twice.
 import collections
 import time
 
-import pytest
-
-from harness import free_port, http_get, lab_config, percent_decoded_view, wait_until
+from harness import lab_config, percent_decoded_view, wait_until
 from recorder import Recorder
 
 VIEWS = ["one", "two", "three"]
 # Long enough for a hot loop to show.
 WATCHED_S = 15
-
-
-@pytest.fixture
-def moto(process, tool):
-    port = free_port()
-    server = process(tool("moto_server"), "-H", "127.0.0.1", "-p", port)
-    url = f"http://127.0.0.1:{port}"
-    wait_until("moto answers", lambda: http_get(url)[0] != 0, 60, alive=server.check_alive)
-    return url
 
 
 def config(url):

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import urllib.error
-import urllib.request
 
 from harness import http_get, lab_config, lab_world, wait_until
 
@@ -84,16 +82,7 @@ def test_views_are_paused_resumed_and_refreshed_with_the_admin_token_only(lab, d
     running = daemon(config, env={"TIDEKEEPER_ADMIN_TOKEN": "s3cret-token"}).wait_ready()
     wait_until("a first refresh", lambda: world.history().finished("quick"), 20, alive=running.check_alive)
 
-    def post(action, token):
-        request = urllib.request.Request(
-            f"{running.url}/api/v1/views/quick/{action}", method="POST", headers={"Authorization": f"Bearer {token}"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status
-        except urllib.error.HTTPError as refusal:
-            return refusal.code
-
+    post = lambda action, token: running.post("quick", action, token)
     assert post("pause", "guess") == 401
     assert post("pause", "s3cret-token") == 202
     wait_until("it is paused", lambda: running.views()["quick"]["state"] == "paused", 10, alive=running.check_alive)
