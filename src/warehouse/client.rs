@@ -27,7 +27,7 @@ use super::{Auth, Call, Life, Refresh, Settings, Target, names, sql};
 /// A connection that is not there by then is taken for unreachable.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_millis(3_100);
 /// How long an answer may take beyond the wait that was asked for.
-const ANSWER_GRACE: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// ... to a submit: until its answer is given up, nothing else is sent for the view.
 const SUBMIT_GRACE: Duration = Duration::from_secs(5);
 /// Pages of a hundred statements that a scan reads for each status.
@@ -39,14 +39,14 @@ const OFFSET_LIFE: Span = Span::from_secs(600);
 
 /// The Data API, as one warehouse's statements see it.
 pub struct Client {
-    api: aws_sdk_redshiftdata::Client,
-    settings: Settings,
-    life: Life,
-    limits: Arc<Limits>,
+    pub(super) api: aws_sdk_redshiftdata::Client,
+    pub(super) settings: Settings,
+    pub(super) life: Life,
+    pub(super) limits: Arc<Limits>,
     has_region: bool,
-    prefix: String,
+    pub(super) prefix: String,
     /// The endpoint has refused to be asked to wait.
-    refuses_wait: AtomicBool,
+    pub(super) refuses_wait: AtomicBool,
     offset: Mutex<Option<Offset>>,
     /// Attempts whose submit was not answered: their `CreatedAt` may be an earlier one.
     unanswered: Mutex<BTreeSet<u64>>,
@@ -387,7 +387,7 @@ impl Client {
         })
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         statement: &StatementId,
         wait: Option<i32>,
@@ -439,13 +439,13 @@ impl Client {
     }
 
     /// The wait to send, unless the endpoint does not take one.
-    fn seconds(&self, wait: Span) -> Option<i32> {
+    pub(super) fn seconds(&self, wait: Span) -> Option<i32> {
         let seconds = i32::try_from(wait.as_micros() / 1_000_000).unwrap_or(30);
         let asks = seconds > 0 && !self.refuses_wait.load(Ordering::Relaxed);
         asks.then_some(seconds.min(30))
     }
 
-    fn check_region(&self) -> Result<(), CallFailure> {
+    pub(super) fn check_region(&self) -> Result<(), CallFailure> {
         if self.has_region {
             return Ok(());
         }
@@ -453,7 +453,7 @@ impl Client {
     }
 
     /// Counts a request, and reads its failure.
-    fn counted<T, E>(
+    pub(super) fn counted<T, E>(
         &self,
         operation: &'static str,
         answer: Result<T, SdkError<E>>,
@@ -524,7 +524,7 @@ fn timestamp(at: &DateTime) -> Timestamp {
 }
 
 /// The limit of one call: longer than the wait it asks for.
-fn answer_within(wait: Option<i32>, grace: Duration) -> aws_sdk_redshiftdata::config::Builder {
+pub(super) fn answer_within(wait: Option<i32>, grace: Duration) -> aws_sdk_redshiftdata::config::Builder {
     let wait = Duration::from_secs(u64::try_from(wait.unwrap_or(0)).unwrap_or(0));
     let limits = TimeoutConfig::builder()
         .connect_timeout(CONNECT_LIMIT)

@@ -12,6 +12,7 @@ mod clients;
 mod lab_tests;
 mod limit;
 mod names;
+pub mod question;
 mod sql;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,267 @@
+//! Running a statement that is no refresh, and reading what it answers.
+//!
+//! Decides: how an answer is waited for and paged, and what its values are. One question is
+//! one statement, or a batch when settings go before it. Deliberately absent: what is asked,
+//! and asking again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_redshiftdata::types::{ExecutionMode, Field, StatusString};
+use tidekeeper_scheduler::{Failure, FailureClass, Span, StatementId};
+
+use super::classify::{self, CallFailure, Stage};
+use super::client::{ANSWER_GRACE, Client, answer_within};
+use super::{Auth, Target, names};
+
+/// How long one call asks the endpoint to wait.
+const WAIT: Span = Span::from_secs(20);
+/// Pages of a result that are read.
+const PAGES_MAX: usize = 1_000;
+
+/// A statement, and how long its answer may take.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    pub sql: &'a str,
+    /// `SET` statements that go before it.
+    pub settings: &'a [String],
+    pub database: &'a str,
+    pub auth: &'a Auth,
+    pub limit: Duration,
+}
+
+/// A value as the Data API types it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Long(i64),
+    Double(f64),
+    Text(String),
+}
+
+impl Value {
+    /// Its text, without the blanks that `char` columns are padded with.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Null => String::new(),
+            Self::Bool(value) => value.to_string(),
+            Self::Long(value) => value.to_string(),
+            Self::Double(value) => value.to_string(),
+            Self::Text(text) => text.trim_end().to_owned(),
+        }
+    }
+}
+
+/// What a query answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Names and types, as the API names them.
+    pub columns: Vec<(String, String)>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    /// A value by its column's name; `None` where there is no such column.
+    #[must_use]
+    pub fn value<'a>(&self, row: &'a [Value], column: &str) -> Option<&'a Value> {
+        let index = self.columns.iter().position(|(name, _)| name == column)?;
+        row.get(index)
+    }
+
+    /// Its text; empty where there is no such column.
+    #[must_use]
+    pub fn text(&self, row: &[Value], column: &str) -> String {
+        self.value(row, column).map(Value::text).unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// Runs a statement to its end, and reads its result if it has one.
+    ///
+    /// # Errors
+    /// Why it could not be run, or failed; a statement that is not through in time is
+    /// cancelled.
+    pub async fn question(&self, question: &Question<'_>) -> Result<Rows, Failure> {
+        self.run(question).await.map_err(|call| call.failure)
+    }
+
+    async fn run(&self, question: &Question<'_>) -> Result<Rows, CallFailure> {
+        self.check_region()?;
+        let name = self.question_name();
+        let mut sent = self.put(question, &name, self.seconds(WAIT)).await;
+        if matches!(&sent, Err(failure) if failure.refuses_wait) {
+            self.refuses_wait.store(true, Ordering::Relaxed);
+            sent = self.put(question, &name, None).await;
+        }
+        let id = StatementId::from(sent?);
+        let limit = tokio::time::timeout(question.limit, self.ended(&id));
+        let Ok(ended) = limit.await else {
+            let told = match self.cancel(&id).await {
+                Ok(()) => "it was cancelled".to_owned(),
+                Err(failure) => format!("its cancel failed: {}", failure.message),
+            };
+            let text = format!(
+                "the statement was not through after {} s; {told}",
+                question.limit.as_secs()
+            );
+            return Err(refused(FailureClass::Unknown, &text));
+        };
+        match ended? {
+            Some(result) => self.result(&result).await,
+            None => Ok(Rows::default()),
+        }
+    }
+
+    /// Not a view's: the adoption scan passes over it.
+    fn question_name(&self) -> String {
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        let serial = ASKED.fetch_add(1, Ordering::Relaxed);
+        format!("{}question/{}-{serial}q", self.prefix, self.life.boot)
+    }
+
+    async fn put(
+        &self,
+        question: &Question<'_>,
+        name: &str,
+        wait: Option<i32>,
+    ) -> Result<String, CallFailure> {
+        let token = names::client_token(name);
+        let id = if question.settings.is_empty() {
+            let mut call = self
+                .api
+                .execute_statement()
+                .sql(question.sql)
+                .database(question.database)
+                .statement_name(name)
+                .client_token(token)
+                .set_wait_time_seconds(wait);
+            call = match &self.settings.target {
+                Target::Cluster(cluster) => call.cluster_identifier(cluster),
+                Target::Workgroup(workgroup) => call.workgroup_name(workgroup),
+            };
+            call = match question.auth {
+                Auth::Iam => call,
+                Auth::DbUser(user) => call.db_user(user),
+                Auth::Secret(arn) => call.secret_arn(arn),
+            };
+            let within = answer_within(wait, ANSWER_GRACE);
+            let sent = call.customize().config_override(within).send();
+            self.counted("ExecuteStatement", sent.await)?
+                .id()
+                .map(ToOwned::to_owned)
+        } else {
+            let mut call = self
+                .api
+                .batch_execute_statement()
+                .execution_mode(ExecutionMode::AutoCommit)
+                .set_sqls(Some(question.settings.to_vec()))
+                .sqls(question.sql)
+                .database(question.database)
+                .statement_name(name)
+                .client_token(token)
+                .set_wait_time_seconds(wait);
+            call = match &self.settings.target {
+                Target::Cluster(cluster) => call.cluster_identifier(cluster),
+                Target::Workgroup(workgroup) => call.workgroup_name(workgroup),
+            };
+            call = match question.auth {
+                Auth::Iam => call,
+                Auth::DbUser(user) => call.db_user(user),
+                Auth::Secret(arn) => call.secret_arn(arn),
+            };
+            let within = answer_within(wait, ANSWER_GRACE);
+            let sent = call.customize().config_override(within).send();
+            self.counted("BatchExecuteStatement", sent.await)?
+                .id()
+                .map(ToOwned::to_owned)
+        };
+        id.ok_or_else(|| classify::unreadable("it names no statement"))
+    }
+
+    /// Waits for the end; the id under which the result is, if there is one.
+    async fn ended(&self, id: &StatementId) -> Result<Option<String>, CallFailure> {
+        loop {
+            let output = self.ask(id, self.seconds(WAIT)).await?;
+            let status = output.status().map_or("", StatusString::as_str);
+            let last = output.sub_statements().last();
+            let error = last
+                .and_then(|last| last.error())
+                .or_else(|| output.error())
+                .unwrap_or_default();
+            match classify::stage(status) {
+                // The limit on describes spaces the questions where the endpoint does not wait.
+                Stage::Running => {}
+                Stage::Failed => return Err(engine(false, error)),
+                Stage::Aborted => return Err(engine(true, error)),
+                Stage::Finished => {
+                    let own = last.map(|last| (last.id().to_owned(), last.has_result_set()));
+                    let (id, has_result) = own.unwrap_or_else(|| {
+                        (id.as_str().to_owned(), output.has_result_set())
+                    });
+                    return Ok((has_result == Some(true)).then_some(id));
+                }
+            }
+        }
+    }
+
+    async fn result(&self, id: &str) -> Result<Rows, CallFailure> {
+        let mut rows = Rows::default();
+        let mut next = None;
+        for _ in 0..PAGES_MAX {
+            let call = self.api.get_statement_result().id(id).set_next_token(next);
+            let within = answer_within(None, ANSWER_GRACE);
+            let sent = call.customize().config_override(within).send();
+            let page = self.counted("GetStatementResult", sent.await)?;
+            if rows.columns.is_empty() {
+                let column = |column: &aws_sdk_redshiftdata::types::ColumnMetadata| {
+                    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+                    (text(column.name()), text(column.type_name()))
+                };
+                rows.columns = page.column_metadata().iter().map(column).collect();
+            }
+            let records = page.records().iter();
+            rows.rows
+                .extend(records.map(|record| record.iter().map(value).collect()));
+            next = page.next_token().map(ToOwned::to_owned);
+            if next.is_none() {
+                return Ok(rows);
+            }
+        }
+        let text = format!("the result has more than {PAGES_MAX} pages");
+        Err(refused(FailureClass::Unknown, &text))
+    }
+}
+
+fn refused(class: FailureClass, text: &str) -> CallFailure {
+    CallFailure {
+        maybe_executed: true,
+        gone: false,
+        refuses_wait: false,
+        failure: Failure::new(class, text),
+    }
+}
+
+fn engine(aborted: bool, text: &str) -> CallFailure {
+    CallFailure {
+        maybe_executed: true,
+        gone: false,
+        refuses_wait: false,
+        failure: classify::statement_error(aborted, text),
+    }
+}
+
+fn value(field: &Field) -> Value {
+    if let Field::BooleanValue(value) = field {
+        Value::Bool(*value)
+    } else if let Field::LongValue(value) = field {
+        Value::Long(*value)
+    } else if let Field::DoubleValue(value) = field {
+        Value::Double(*value)
+    } else if let Field::StringValue(text) = field {
+        Value::Text(text.clone())
+    } else {
+        Value::Null
+    }
+}
