@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod notices;
 pub mod report;
 pub mod run_loop;
+pub mod setup;
 pub mod shutdown;
 pub mod translate;
 pub mod warehouse;

@@ -13,6 +13,7 @@ mod http_get;
 #[cfg(feature = "lab")]
 mod lab;
 mod run;
+mod setup;
 mod simulate;
 
 use std::ffi::OsString;
@@ -59,6 +60,8 @@ enum Command {
     /// Runs the local streaming warehouse alone.
     #[cfg(feature = "lab")]
     Lab(lab::Args),
+    /// Prints the IAM roles and the SQL that a configuration asks for.
+    Setup(setup::Args),
     /// Runs the scheduler in a virtual world, next to baselines and a lower bound.
     Simulate(simulate::Args),
     /// Asks a running daemon whether it is alive; for container health checks.
@@ -95,6 +98,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Resu
         Command::Demo(args) => demo::run(args, &mut stdout).await,
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args, &mut stdout).await,
+        Command::Setup(args) => setup::run(&args, &mut stdout, &mut std::io::stderr().lock()),
         Command::Simulate(args) => {
             simulate::run(&args, &mut stdout)?;
             Ok(ExitCode::SUCCESS)

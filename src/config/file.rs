@@ -11,8 +11,9 @@ use toml::de::DeTable;
 
 use super::decode::{Table, Value};
 use super::problem::{At, Place, Problems};
-use super::types::{Auth, Billing, Overload, Role, Stream, StreamSource, Target};
-use super::values::{check_cluster, check_workgroup, parse_address, parse_arn, parse_endpoint};
+use super::stream_keys::stream;
+use super::types::{Auth, Billing, Overload, Role, Stream, Target};
+use super::values::{check_cluster, check_workgroup, parse_address, parse_endpoint, parse_role};
 use super::view_keys::{ViewKeys, view_keys};
 use crate::calendar::{Closed, Schedule, Window};
 
@@ -45,6 +46,7 @@ pub(super) struct DaemonKeys {
     pub(super) drain: Option<At<Duration>>,
     pub(super) watch: Option<At<bool>>,
     pub(super) admin_token_file: Option<At<String>>,
+    pub(super) role_arn: Option<At<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -177,12 +179,14 @@ fn read_named<'a, T>(
 
 fn daemon_keys(mut table: Table<'_>, problems: &mut Problems) -> DaemonKeys {
     let listen = table.text("listen", problems);
+    let role = table.text("role_arn", problems);
     let keys = DaemonKeys {
         instance: table.text("instance", problems),
         listen: listen.and_then(|text| text.parse("listen", parse_address, problems)),
         drain: table.duration("drain", problems),
         watch: table.boolean("watch", problems),
         admin_token_file: table.text("admin_token_file", problems),
+        role_arn: role.and_then(|role| role.parse("role_arn", parse_role, problems)),
     };
     table.finish("[daemon]", problems);
     keys
@@ -293,11 +297,10 @@ fn roles(table: &mut Table<'_>, problems: &mut Problems) -> Vec<Role> {
     let Some(items) = value.list("assume_role", problems) else {
         return Vec::new();
     };
-    let role_arn = |text: &str| parse_arn(text, "iam", "role/");
     let role = |item: &Value<'_>, problems: &mut Problems| {
         if item.is_text() {
             let arn = item.text("assume_role", problems)?;
-            let arn = arn.parse("assume_role", role_arn, problems)?.value;
+            let arn = arn.parse("assume_role", parse_role, problems)?.value;
             return Some(Role {
                 arn,
                 external_id: None,
@@ -311,7 +314,7 @@ fn roles(table: &mut Table<'_>, problems: &mut Problems) -> Vec<Role> {
             problems.add(item.place, "a role of `assume_role` has no `arn`");
             return None;
         };
-        let arn = arn.parse("arn", role_arn, problems)?.value;
+        let arn = arn.parse("arn", parse_role, problems)?.value;
         Some(Role { arn, external_id })
     };
     items
@@ -356,47 +359,6 @@ fn share(table: &mut Table<'_>, problems: &mut Problems) -> Option<f64> {
     );
     problems.add(number.place, wrong);
     None
-}
-
-fn stream(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Option<Stream> {
-    let place = table.place;
-    let kinesis = table.text("kinesis", problems);
-    let kafka = table.text("kafka", problems);
-    let role_chain = table.texts("role_chain", problems);
-    let probe_role = table.text("probe_role_arn", problems);
-    let retention = table.duration("retention", problems);
-    table.finish(&format!("[{label}]"), problems);
-    let role_arn = |text: &str| parse_arn(text, "iam", "role/");
-    let source = match (kinesis, kafka) {
-        (Some(arn), None) => {
-            let read = |text: &str| parse_arn(text, "kinesis", "stream/");
-            StreamSource::Kinesis(arn.parse("kinesis", read, problems)?.value)
-        }
-        (None, Some(topic)) => StreamSource::Kafka(topic.value),
-        (Some(_), Some(kafka)) => {
-            let wrong = format!("[{label}] has both `kinesis` and `kafka`; keep the one it is");
-            problems.add(kafka.place, wrong);
-            return None;
-        }
-        (None, None) => {
-            let wrong = format!("[{label}] has neither `kinesis` nor `kafka`; name one");
-            problems.add(place, wrong);
-            return None;
-        }
-    };
-    let role_chain = role_chain.map_or_else(Vec::new, |roles| roles.value);
-    Some(Stream {
-        source,
-        role_chain: role_chain
-            .iter()
-            .filter_map(|role| role.parse("role_chain", role_arn, problems))
-            .map(|role| role.value)
-            .collect(),
-        probe_role_arn: probe_role
-            .and_then(|role| role.parse("probe_role_arn", role_arn, problems))
-            .map(|role| role.value),
-        retention: retention.map(|retention| retention.value),
-    })
 }
 
 fn schedule(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Option<Schedule> {

@@ -4,12 +4,14 @@
 //! environment), and what still runs when a part of it is wrong.
 //! Deliberately absent: what the settings mean.
 
+mod create_keys;
 mod decode;
 mod environment;
 mod file;
 mod problem;
 mod resolve;
 mod schema;
+mod stream_keys;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -29,10 +31,10 @@ pub use environment::Environment;
 pub use problem::Problem;
 pub use schema::schema;
 pub use types::{
-    Auth, Billing, Config, Daemon, Mode, Overload, Priority, Role, Session, Source, Stream,
-    StreamSource, Target, View, Warehouse,
+    Auth, Billing, Brokers, Config, Create, Daemon, Definition, DistStyle, KafkaAuth, Mode,
+    Overload, Priority, Role, Session, Source, Stream, StreamSource, Target, View, Warehouse,
 };
-pub use values::parse_duration;
+pub use values::{Arn, parse_duration};
 
 use crate::logging::Secret;
 use file::File;
@@ -304,6 +306,7 @@ fn daemon(file: &mut File, environment: &Environment, problems: &mut Problems) -
         drain: keys.drain.as_ref().map_or(DRAIN, |at| at.value),
         watch: keys.watch.as_ref().is_none_or(|at| at.value),
         admin_token,
+        role_arn: keys.role_arn.as_ref().map(|at| at.value.clone()),
     })
 }
 

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::create_keys::{CreateKeys, finished_create, one_schema};
 use super::file::{File, Part, ViewEntry, WarehouseKeys, check_auth};
 use super::problem::{At, Place, Problems, hint};
 use super::types::{
-    Auth, Billing, Config, Daemon, Mode, Priority, Stream, Target, View, Warehouse,
+    Auth, Billing, Config, Create, Daemon, Mode, Priority, Stream, Target, View, Warehouse,
 };
 use super::values::write_duration;
 use super::view_keys::ViewKeys;
@@ -40,6 +41,7 @@ pub(super) fn resolve(file: &File, daemon: Daemon, problems: &mut Problems) -> R
         file,
         warehouses: &warehouses,
         reported: BTreeSet::new(),
+        schemas: BTreeMap::new(),
         problems,
     };
     let (mut views, mut quarantined) = resolver.views();
@@ -91,6 +93,8 @@ struct Resolver<'a> {
     warehouses: &'a BTreeMap<String, Warehouse>,
     /// Inherited mistakes are reported once, where they stand.
     reported: BTreeSet<Place>,
+    /// External schemas by warehouse, database and name, and a stream each is made for.
+    schemas: BTreeMap<(String, String, String), &'a Stream>,
     problems: &'a mut Problems,
 }
 
@@ -100,7 +104,7 @@ struct FoundView {
     after: Vec<At<String>>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     fn views(&mut self) -> (BTreeMap<String, FoundView>, Vec<String>) {
         let mut views = BTreeMap::new();
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
@@ -233,15 +237,54 @@ impl Resolver<'_> {
             .as_ref()
             .is_none_or(|auth| check_auth(auth, Some(&warehouse.target), self.problems));
         ok &= self.check_references(&keys);
+        let create = if ok { self.create(&keys) } else { None };
         let (schema, name) = self.split_name(entry, &written, &keys);
         if !ok || self.problems.count() > before {
             return None;
         }
         let id = entry.value.id.as_ref().unwrap_or(&written);
+        let after = keys.after.clone().unwrap_or_default();
+        let view = finished(id.value.clone(), schema, name, warehouse_name.value, keys)?;
         Some(FoundView {
-            after: keys.after.clone().unwrap_or_default(),
-            view: finished(id.value.clone(), schema, name, warehouse_name.value, keys)?,
+            view: View { create, ..view },
+            after,
         })
+    }
+
+    /// How the view is created. Two streams can share an external schema only if it is the
+    /// same for both.
+    fn create(&mut self, keys: &ViewKeys) -> Option<Create> {
+        let create: &At<CreateKeys> = keys.create.as_ref()?;
+        let Some(name) = &keys.stream else {
+            let wrong = "`create` is for views over a stream; name it in `stream`";
+            self.once(create.place, wrong.to_owned());
+            return None;
+        };
+        let file = self.file;
+        let stream = file.streams.get(&name.value)?.value.as_ref()?;
+        let finished = match finished_create(&create.value, &name.value, stream) {
+            Ok(finished) => finished,
+            Err(wrong) => {
+                self.once(create.place, wrong);
+                return None;
+            }
+        };
+        let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.value.clone());
+        let schema = (
+            text(&keys.warehouse)?,
+            text(&keys.database)?,
+            finished.external_schema.clone(),
+        );
+        let other = *self.schemas.entry(schema).or_insert(stream);
+        if !one_schema(other, stream) {
+            let wrong = format!(
+                "external schema `{}` would lead to two sources; give this view's stream another `external_schema`",
+                finished.external_schema
+            );
+            self.once(create.place, wrong);
+            return None;
+        }
+        Some(finished)
     }
 
     fn warehouse(&mut self, name: &At<String>) -> Option<Warehouse> {
@@ -504,5 +547,6 @@ fn finished(
         auth: keys.auth.map_or(Auth::Iam, |at| at.value),
         session: keys.session.unwrap_or_default(),
         statement_timeout: value(keys.statement_timeout),
+        create: None,
     })
 }

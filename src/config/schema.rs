@@ -38,6 +38,7 @@ pub fn schema() -> Value {
                 "listen": text("Address of metrics, health and API."),
                 "drain": duration("How long a shutdown waits for running statements."),
                 "watch": { "type": "boolean", "description": "Reload when a file changes." },
+                "role_arn": text("The role it runs as, for `setup`."),
                 "admin_token_file": text("File with the token that turns mutating routes on."),
             })),
             "defaults": object(Value::Object(view_keys())),
@@ -48,6 +49,10 @@ pub fn schema() -> Value {
                 "role_chain": texts("The roles that Redshift walks to the stream."),
                 "probe_role_arn": text("The role that the daemon may assume."),
                 "retention": duration("How long the stream keeps records."),
+                "kafka_uri": text("Brokers: host:port, separated by commas."),
+                "kafka_auth": { "enum": ["none", "iam", "mtls"] },
+                "authentication_arn": text("Certificate of ACM, for mtls."),
+                "secret_arn": text("Secret with a certificate, for mtls."),
             }))),
             "schedules": named(object(json!({
                 "timezone": text("IANA time zone."),
@@ -85,6 +90,7 @@ fn view_keys() -> Map<String, Value> {
             "case_sensitive": { "type": "boolean" },
         })),
         "statement_timeout": duration("A statement that runs longer is cancelled."),
+        "create": create(),
     });
     match keys {
         Value::Object(keys) => keys,
@@ -92,6 +98,19 @@ fn view_keys() -> Map<String, Value> {
             Map::new()
         }
     }
+}
+
+fn create() -> Value {
+    object(json!({
+        "external_schema": text("Schema that leads to the stream; the stream's name unless given."),
+        "select": texts("SQL expressions that the view keeps."),
+        "where": text("Condition on records; CAN_JSON_PARSE unless given."),
+        "as": text("The whole defining query, instead of `select` and `where`."),
+        "diststyle": { "enum": ["even", "key", "all"] },
+        "distkey": text("Column."),
+        "sortkey": texts("Columns."),
+        "auto_refresh": { "type": "boolean", "default": false },
+    }))
 }
 
 fn warehouse_keys() -> Vec<(String, Value)> {

@@ -34,6 +34,8 @@ pub struct Daemon {
     pub watch: bool,
     /// Turns the mutating routes on.
     pub admin_token: Option<Secret>,
+    /// The role it runs as: for what `setup` prints and checks, not for running.
+    pub role_arn: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -92,6 +94,26 @@ pub struct Stream {
     /// The role that the daemon itself may assume to look at the stream.
     pub probe_role_arn: Option<String>,
     pub retention: Option<Duration>,
+    /// Where the brokers of a topic are; never for Kinesis.
+    pub brokers: Option<Brokers>,
+}
+
+/// How Redshift reaches a Kafka topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers {
+    /// `host:port`, separated by commas.
+    pub uri: String,
+    pub auth: KafkaAuth,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KafkaAuth {
+    None,
+    Iam,
+    /// Mutual TLS with a certificate of ACM, by its ARN.
+    MtlsCertificate(String),
+    /// Mutual TLS with a certificate in a secret, by its ARN.
+    MtlsSecret(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +165,46 @@ pub struct View {
         serialize_with = "as_text_option"
     )]
     pub statement_timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create: Option<Create>,
+}
+
+/// How a view over a stream is created, if `setup` is to create it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Create {
+    pub external_schema: String,
+    #[serde(flatten)]
+    pub definition: Definition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diststyle: Option<DistStyle>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distkey: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sortkey: Vec<String>,
+    pub auto_refresh: bool,
+}
+
+/// The defining query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Definition {
+    Select {
+        select: Vec<String>,
+        #[serde(rename = "where")]
+        condition: String,
+    },
+    Whole {
+        #[serde(rename = "as")]
+        query: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistStyle {
+    Even,
+    Key,
+    All,
 }
 
 fn as_text<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -153,6 +153,63 @@ pub(super) fn parse_arn(text: &str, service: &str, kind: &str) -> Result<String,
     Ok(text.to_owned())
 }
 
+pub(super) fn parse_role(text: &str) -> Result<String, String> {
+    parse_arn(text, "iam", "role/")
+}
+
+/// The parts of an ARN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arn<'a> {
+    pub partition: &'a str,
+    pub service: &'a str,
+    pub region: &'a str,
+    pub account: &'a str,
+    /// What stands after the fifth colon: `role/path/Name`, `stream/name`.
+    pub resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// `None` for what has not the shape of an ARN.
+    #[must_use]
+    pub fn split(text: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let ["arn", partition, service, region, account, resource] = *parts.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            partition,
+            service,
+            region,
+            account,
+            resource,
+        })
+    }
+
+    /// The last part of the resource: the name of a role or a stream, without its path.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.resource
+            .rsplit_once('/')
+            .map_or(self.resource, |(_, name)| name)
+    }
+}
+
+/// Brokers as Redshift takes them: `host:port`, separated by commas.
+pub(super) fn parse_brokers(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let broker = |broker: &str| {
+        let (host, port) = broker.split_once(':')?;
+        let fits = !host.is_empty() && host.chars().all(plain);
+        port.parse::<u16>().ok().filter(|_| fits)
+    };
+    if text.split(',').all(|one| broker(one).is_some()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` names no brokers; write host:port, more of them after commas, without spaces"
+    ))
+}
+
 /// A label that Prometheus takes and that the metrics do not use themselves.
 pub(super) fn check_label(name: &str) -> Result<(), String> {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';

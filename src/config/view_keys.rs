@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::create_keys::{CreateKeys, create_keys};
 use super::decode::Table;
 use super::problem::{At, Problems};
 use super::types::{Auth, Mode, Priority, Session};
@@ -31,6 +32,7 @@ pub(super) struct ViewKeys {
     pub(super) auth: Option<At<Auth>>,
     pub(super) session: Option<Session>,
     pub(super) statement_timeout: Option<At<Duration>>,
+    pub(super) create: Option<At<CreateKeys>>,
 }
 
 impl ViewKeys {
@@ -57,7 +59,8 @@ impl ViewKeys {
             mode,
             auth,
             session,
-            statement_timeout
+            statement_timeout,
+            create
         );
         for (name, value) in &weaker.labels {
             if !self.labels.contains_key(name) {
@@ -107,6 +110,7 @@ pub(super) fn view_keys(table: &mut Table<'_>, problems: &mut Problems) -> ViewK
         auth: auth(table, problems),
         session: session(table, problems),
         statement_timeout: table.duration("statement_timeout", problems),
+        create: create_keys(table, problems),
     }
 }
 
