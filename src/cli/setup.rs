@@ -4,12 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use super::EXIT_CONFIG;
 use crate::config::{self, Config, Source};
 use crate::setup::iam::{Account, Side};
-use crate::setup::sql::Step;
 use crate::setup::{cloudformation, iam, sql};
 
 #[derive(Debug, clap::Args)]
@@ -110,10 +107,10 @@ pub(super) fn run(
                 sql::statements(&config)
             };
             if args.json {
-                let steps: Vec<_> = steps.iter().map(as_json).collect();
+                let steps: Vec<_> = steps.iter().map(sql::as_json).collect();
                 writeln!(stdout, "{}", serde_json::to_string_pretty(&steps)?)?;
             } else {
-                print_sql(&steps, stdout)?;
+                write!(stdout, "{}", sql::script(&steps))?;
             }
             if steps.is_empty() {
                 writeln!(
@@ -180,38 +177,4 @@ fn wanted(which: &Which, id: &str, account: &Account) -> bool {
         Which::Side(side) => account.sides.contains(side),
         Which::Id(wanted) => wanted == id,
     }
-}
-
-fn as_json(step: &Step) -> serde_json::Value {
-    let (kind, name) = step.kind.object();
-    json!({
-        "warehouse": step.warehouse,
-        "database": step.database,
-        "purpose": step.purpose,
-        "session": step.session,
-        "sql": step.sql,
-        "object": { "kind": kind, "name": name },
-    })
-}
-
-fn print_sql(steps: &[Step], stdout: &mut impl Write) -> std::io::Result<()> {
-    let mut before = None;
-    for step in steps {
-        let place = (&step.warehouse, &step.database);
-        if before != Some(place) {
-            let gap = if before.is_some() { "\n" } else { "" };
-            let (warehouse, database) = place;
-            writeln!(stdout, "{gap}-- warehouse {warehouse}, database {database}")?;
-            before = Some(place);
-        }
-        writeln!(stdout)?;
-        for setting in &step.session {
-            writeln!(stdout, "{setting};")?;
-        }
-        writeln!(stdout, "{};", step.sql)?;
-        for line in &step.comment {
-            writeln!(stdout, "-- {line}")?;
-        }
-    }
-    Ok(())
 }

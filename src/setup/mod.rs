@@ -11,3 +11,5 @@ mod identifier;
 mod names;
 pub mod policy;
 pub mod sql;
+#[cfg(test)]
+mod tests;

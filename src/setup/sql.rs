@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
 use super::identifier::{identifier, literal};
 use super::names::database_user;
 use crate::config::{
@@ -338,4 +340,39 @@ fn qualified(view: &View) -> String {
         Some(schema) => format!("{}.{name}", identifier(schema)),
         None => name,
     }
+}
+
+/// The statements as a file for a SQL client.
+#[must_use]
+pub fn script(steps: &[Step]) -> String {
+    let mut lines = Vec::new();
+    let mut before = None;
+    for step in steps {
+        let place = (&step.warehouse, &step.database);
+        if before != Some(place) {
+            let (warehouse, database) = place;
+            lines.extend(before.map(|_| String::new()));
+            lines.push(format!("-- warehouse {warehouse}, database {database}"));
+            before = Some(place);
+        }
+        lines.push(String::new());
+        lines.extend(step.session.iter().map(|setting| format!("{setting};")));
+        lines.push(format!("{};", step.sql));
+        lines.extend(step.comment.iter().map(|line| format!("-- {line}")));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// A statement for programs.
+#[must_use]
+pub fn as_json(step: &Step) -> Value {
+    let (kind, name) = step.kind.object();
+    json!({
+        "warehouse": step.warehouse,
+        "database": step.database,
+        "purpose": step.purpose,
+        "session": step.session,
+        "sql": step.sql,
+        "object": { "kind": kind, "name": name },
+    })
 }
