@@ -70,6 +70,8 @@ pub enum Side {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Role {
+    #[serde(skip)]
+    pub arn: String,
     pub name: String,
     /// Left out where it is the plain `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -335,6 +337,7 @@ fn accounts(roles: &Roles) -> Accounts {
             account.sides.insert(Side::Warehouse);
         }
         account.roles.push(Role {
+            arn: role.clone(),
             name: arn.name().to_owned(),
             path: Some(path.to_owned()).filter(|path| path != "/"),
             trust: trust(wants, arn.account),

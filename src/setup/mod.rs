@@ -5,11 +5,17 @@
 //! functions; whoever applies or checks it asks them.
 //! Deliberately absent: guesses about what a configuration does not say.
 
+pub mod aws;
 pub mod cloudformation;
+pub mod evaluate;
 pub mod iam;
 mod identifier;
+pub mod links;
 mod names;
 pub mod policy;
+pub mod roles;
+#[cfg(test)]
+mod roles_tests;
 pub mod sql;
 #[cfg(test)]
 mod tests;
