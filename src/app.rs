@@ -366,7 +366,7 @@ impl Daemon {
 }
 
 /// Different in every life of the daemon: when it was born, in base 36.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let mut rest = clock::wall().as_micros().unsigned_abs();
     let mut digits = Vec::new();
     while rest > 0 {

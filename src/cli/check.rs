@@ -15,17 +15,26 @@ pub(super) struct Args {
     /// Print what every view ends up with after defaults, groups and overrides.
     #[arg(long)]
     print_effective: bool,
+    /// Also walk the way to the data, as `setup verify` does.
+    #[arg(long)]
+    online: bool,
 }
 
-pub(super) fn run(args: &Args, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &Args, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
     let environment = super::environment();
     let source = Source::choose(args.config.as_deref(), &environment)?;
     let loaded = config::load(&source, &environment);
     for problem in &loaded.problems {
         writeln!(stdout, "{problem}")?;
     }
-    if let Some(config) = loaded.config.filter(|_| args.print_effective) {
-        writeln!(stdout, "{}", config::effective(&config)?)?;
+    if let Some(config) = loaded.config.as_ref().filter(|_| args.print_effective) {
+        writeln!(stdout, "{}", config::effective(config)?)?;
+    }
+    if let Some(config) = loaded
+        .config
+        .filter(|_| args.online && loaded.problems.is_empty())
+    {
+        return super::setup::verify_all(&config, false, stdout).await;
     }
     Ok(if loaded.problems.is_empty() {
         ExitCode::SUCCESS

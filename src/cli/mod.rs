@@ -3,15 +3,18 @@
 //! Decides: the command line's shape and what each exit code means.
 //! Deliberately absent: work. Each subcommand's file does its own.
 
+mod asking;
 mod check;
 #[cfg(feature = "lab")]
 mod demo;
+mod discover;
 mod health;
 pub mod healthcheck;
 #[cfg(feature = "lab")]
 mod http_get;
 #[cfg(feature = "lab")]
 mod lab;
+mod peek;
 mod run;
 mod setup;
 mod simulate;
@@ -62,6 +65,10 @@ enum Command {
     Lab(lab::Args),
     /// Prints the IAM roles and the SQL that a configuration asks for.
     Setup(setup::Args),
+    /// Prints a warehouse's streaming views as a configuration, ready to edit.
+    Discover(discover::Args),
+    /// Shows the last rows of a view.
+    Peek(peek::Args),
     /// Runs the scheduler in a virtual world, next to baselines and a lower bound.
     Simulate(simulate::Args),
     /// Asks a running daemon whether it is alive; for container health checks.
@@ -93,12 +100,20 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Resu
     let mut stdout = std::io::stdout().lock();
     match cli.command {
         Command::Run(args) => run::run(args).await,
-        Command::Check(args) => check::run(&args, &mut stdout),
+        Command::Check(args) => Box::pin(check::run(&args, &mut stdout)).await,
         #[cfg(feature = "lab")]
         Command::Demo(args) => demo::run(args, &mut stdout).await,
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args, &mut stdout).await,
-        Command::Setup(args) => setup::run(&args, &mut stdout, &mut std::io::stderr().lock()),
+        Command::Setup(args) => {
+            Box::pin(setup::run(&args, &mut stdout, &mut std::io::stderr())).await
+        }
+        Command::Discover(args) => {
+            Box::pin(discover::run(&args, &mut stdout, &mut std::io::stderr())).await
+        }
+        Command::Peek(args) => {
+            Box::pin(peek::run(&args, &mut stdout, &mut std::io::stderr())).await
+        }
         Command::Simulate(args) => {
             simulate::run(&args, &mut stdout)?;
             Ok(ExitCode::SUCCESS)

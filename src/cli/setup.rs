@@ -1,13 +1,21 @@
-//! `tidekeeper setup`: what a configuration asks of IAM and of Redshift, printed.
+//! `tidekeeper setup`: what a configuration asks of IAM and of Redshift: printed, applied,
+//! verified.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+use tidekeeper_scheduler::WarehouseId;
+
 use super::EXIT_CONFIG;
+use super::asking::{self, Asking};
 use crate::config::{self, Config, Source};
+use crate::setup::apply::{Done, Meets, Planned};
 use crate::setup::iam::{Account, Side};
-use crate::setup::{cloudformation, iam, sql};
+use crate::setup::sql::Step;
+use crate::setup::{apply, cloudformation, existing, iam, sql, verify};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,6 +29,10 @@ enum Command {
     Iam(IamArgs),
     /// Prints the SQL that creates external schemas and views.
     Sql(SqlArgs),
+    /// Creates what is missing, after having shown it; never drops or changes anything.
+    Apply(ApplyArgs),
+    /// Walks from the daemon's credentials to a row of every view, and says how each link is.
+    Verify(VerifyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,12 +97,45 @@ struct SqlArgs {
     json: bool,
 }
 
-pub(super) fn run(
+#[derive(Debug, clap::Args)]
+struct ApplyArgs {
+    #[command(flatten)]
+    configured: Configured,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    /// One JSON object: the plan, and how each statement ended.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    configured: Configured,
+    /// The links as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(
     args: &Args,
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Apply(args) => {
+            let Some(config) = args.configured.load(stderr)? else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            apply_all(args, &config, stdout, stderr).await
+        }
+        Command::Verify(args) => {
+            let Some(config) = args.configured.load(stderr)? else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            verify_all(&config, args.json, stdout).await
+        }
         Command::Iam(args) => {
             let Some(config) = args.configured.load(stderr)? else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
@@ -176,5 +221,163 @@ fn wanted(which: &Which, id: &str, account: &Account) -> bool {
         Which::All => true,
         Which::Side(side) => account.sides.contains(side),
         Which::Id(wanted) => wanted == id,
+    }
+}
+
+/// Prints what every link is like; 1 where one is broken, 2 where one cannot be verified.
+pub(super) async fn verify_all(
+    config: &Config,
+    as_json: bool,
+    stdout: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let mut asking = Asking::new(config);
+    let report = Box::pin(verify::verify(config, &mut asking.clients)).await;
+    if as_json {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(stdout, "{}", report.text())?;
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
+
+type Place = (String, String);
+
+async fn apply_all(
+    args: &ApplyArgs,
+    config: &Config,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let mut asking = Asking::new(config);
+    let steps = sql::statements(config);
+    let mut existing = BTreeMap::new();
+    for step in &steps {
+        let place: Place = (step.warehouse.clone(), step.database.clone());
+        if existing.contains_key(&place) {
+            continue;
+        }
+        let warehouse = WarehouseId::from(place.0.as_str());
+        let auth = asking::auth(config, &place.0, &place.1);
+        let Some(client) = asking.client(config, &warehouse).await else {
+            continue;
+        };
+        match existing::look(&client, &place.1, &auth).await {
+            Ok(found) => {
+                existing.insert(place, found);
+            }
+            Err(failure) => {
+                writeln!(
+                    stderr,
+                    "{}/{}: {}",
+                    place.0,
+                    place.1,
+                    asking::words(&failure)
+                )?;
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    let planned = apply::plan(steps, &existing);
+    if !args.json {
+        write!(stdout, "{}", apply::text(&planned))?;
+    }
+    let missing = planned.iter().any(|one| one.meets == Meets::Missing);
+    if missing && !args.yes && !agreed(stdout, stderr)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let done = run_missing(config, &mut asking, &planned).await;
+    report_applied(args.json, &planned, &done, stdout)?;
+    let sound = done
+        .iter()
+        .all(|(_, done)| matches!(done, Done::Created | Done::WasThere));
+    let differs = planned
+        .iter()
+        .any(|one| matches!(one.meets, Meets::Differs { .. }));
+    Ok(if sound && !differs {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Asks a person; without one, says how to do without.
+fn agreed(stdout: &mut impl Write, stderr: &mut impl Write) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        writeln!(stderr, "nothing was run: there is nobody to ask; add --yes")?;
+        return Ok(false);
+    }
+    write!(stdout, "Apply? [y/N] ")?;
+    stdout.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn run_missing<'a>(
+    config: &Config,
+    asking: &mut Asking,
+    planned: &'a [Planned],
+) -> Vec<(&'a Step, Done)> {
+    let mut places: BTreeMap<Place, Vec<&Step>> = BTreeMap::new();
+    for one in planned.iter().filter(|one| one.meets == Meets::Missing) {
+        let place = (one.step.warehouse.clone(), one.step.database.clone());
+        places.entry(place).or_default().push(&one.step);
+    }
+    let mut all = Vec::new();
+    for ((warehouse, database), steps) in places {
+        let auth = asking::auth(config, &warehouse, &database);
+        let id = WarehouseId::from(warehouse.as_str());
+        if let Some(client) = asking.client(config, &id).await {
+            let done = apply::run(&client, &auth, &steps).await;
+            all.extend(steps.into_iter().zip(done));
+        }
+    }
+    all
+}
+
+fn report_applied(
+    as_json: bool,
+    planned: &[Planned],
+    done: &[(&Step, Done)],
+    stdout: &mut impl Write,
+) -> anyhow::Result<()> {
+    if as_json {
+        let plan = planned.iter().map(|one| {
+            let meets = match &one.meets {
+                Meets::Missing => json!("missing"),
+                Meets::Exists => json!("exists"),
+                Meets::Differs { how, mend } => json!({ "differs": how, "mend": mend }),
+            };
+            json!({ "step": sql::as_json(&one.step), "meets": meets })
+        });
+        let ended = done.iter().map(|(step, done)| {
+            json!({ "sql": step.sql, "result": word(done), "error": asking::error_of(done) })
+        });
+        let all = json!({
+            "plan": plan.collect::<Vec<Value>>(),
+            "statements": ended.collect::<Vec<Value>>(),
+        });
+        writeln!(stdout, "{all:#}")?;
+        return Ok(());
+    }
+    for (step, done) in done {
+        let (kind, name) = step.kind.object();
+        let error = asking::error_of(done).map(|error| format!(": {error}"));
+        writeln!(
+            stdout,
+            "{} {kind} {name}{}",
+            word(done),
+            error.unwrap_or_default()
+        )?;
+    }
+    Ok(())
+}
+
+fn word(done: &Done) -> &'static str {
+    match done {
+        Done::Created => "done",
+        Done::WasThere => "was there",
+        Done::Failed(_) => "failed",
+        Done::NotRun => "not run",
     }
 }

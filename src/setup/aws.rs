@@ -4,7 +4,6 @@
 //! environment says (`AWS_ENDPOINT_URL_IAM`, a profile), and whose credentials they have.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_iam::error::DisplayErrorContext;
 
 use crate::config::Warehouse;
 
@@ -35,15 +34,27 @@ pub async fn settings(warehouse: Option<&Warehouse>) -> SdkConfig {
 pub async fn own_account(settings: &SdkConfig) -> Result<String, String> {
     let client = aws_sdk_sts::Client::new(settings);
     let identity = client.get_caller_identity().send().await;
-    let identity = identity.map_err(|error| {
-        format!(
-            "sts:GetCallerIdentity failed: {}",
-            DisplayErrorContext(&error)
-        )
-    })?;
+    let identity =
+        identity.map_err(|error| format!("sts:GetCallerIdentity failed: {}", words(&error)))?;
     identity
         .account
         .ok_or_else(|| "sts:GetCallerIdentity named no account".to_owned())
+}
+
+/// An error and what led to it, without the raw answer.
+#[must_use]
+pub fn words<E: std::error::Error>(error: &E) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[must_use]

@@ -5,17 +5,22 @@
 //! functions; whoever applies or checks it asks them.
 //! Deliberately absent: guesses about what a configuration does not say.
 
+pub mod apply;
 pub mod aws;
+mod blame;
 pub mod cloudformation;
 pub mod evaluate;
+pub mod existing;
 pub mod iam;
 mod identifier;
 pub mod links;
 mod names;
 pub mod policy;
+mod probe;
 pub mod roles;
 #[cfg(test)]
 mod roles_tests;
 pub mod sql;
 #[cfg(test)]
 mod tests;
+pub mod verify;

@@ -524,7 +524,10 @@ fn timestamp(at: &DateTime) -> Timestamp {
 }
 
 /// The limit of one call: longer than the wait it asks for.
-pub(super) fn answer_within(wait: Option<i32>, grace: Duration) -> aws_sdk_redshiftdata::config::Builder {
+pub(super) fn answer_within(
+    wait: Option<i32>,
+    grace: Duration,
+) -> aws_sdk_redshiftdata::config::Builder {
     let wait = Duration::from_secs(u64::try_from(wait.unwrap_or(0)).unwrap_or(0));
     let limits = TimeoutConfig::builder()
         .connect_timeout(CONNECT_LIMIT)

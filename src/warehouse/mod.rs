@@ -25,6 +25,24 @@ use tidekeeper_scheduler::{Timestamp, ViewId, WarehouseId};
 pub use client::Client;
 pub use clients::Clients;
 
+/// The settings that go before a statement of a view.
+#[must_use]
+pub fn settings(session: &Session) -> Vec<String> {
+    sql::settings(session)
+}
+
+/// A view's refresh, led by a comment that says who asked.
+#[must_use]
+pub fn refresh_sql(refresh: &Refresh, why: &str) -> String {
+    sql::refresh(refresh, why)
+}
+
+/// A view's name, quoted.
+#[must_use]
+pub fn view_sql(refresh: &Refresh) -> String {
+    sql::view(refresh)
+}
+
 /// Where a warehouse is and how it is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

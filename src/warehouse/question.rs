@@ -197,9 +197,8 @@ impl Client {
                 Stage::Aborted => return Err(engine(true, error)),
                 Stage::Finished => {
                     let own = last.map(|last| (last.id().to_owned(), last.has_result_set()));
-                    let (id, has_result) = own.unwrap_or_else(|| {
-                        (id.as_str().to_owned(), output.has_result_set())
-                    });
+                    let (id, has_result) =
+                        own.unwrap_or_else(|| (id.as_str().to_owned(), output.has_result_set()));
                     return Ok((has_result == Some(true)).then_some(id));
                 }
             }

@@ -6,16 +6,21 @@ use super::{Refresh, Session};
 
 /// `REFRESH MATERIALIZED VIEW "schema"."view"`, led by a comment that names view and attempt.
 pub(super) fn refresh(refresh: &Refresh, statement_name: &str) -> String {
+    format!(
+        "/* {} */ REFRESH MATERIALIZED VIEW {}",
+        comment(statement_name),
+        view(refresh)
+    )
+}
+
+/// `"schema"."view"`.
+pub(super) fn view(refresh: &Refresh) -> String {
     let schema = refresh
         .schema
         .as_ref()
         .map(|schema| format!("{}.", identifier(schema)))
         .unwrap_or_default();
-    format!(
-        "/* {} */ REFRESH MATERIALIZED VIEW {schema}{}",
-        comment(statement_name),
-        identifier(&refresh.name)
-    )
+    format!("{schema}{}", identifier(&refresh.name))
 }
 
 /// The settings that go before it.

@@ -184,3 +184,25 @@ kind = "workgroup"
 databases = ["dev"]
 iam_roles = {json.dumps(list(iam_roles))}
 """
+
+
+def config(view="my_stream_vw", stream=STREAM, extra=""):
+    """The walkthrough as a configuration; where AWS is comes from the environment."""
+    return f"""
+[warehouses.rt]
+workgroup = "lab"
+database = "dev"
+region = "{REGION}"
+
+[streams.schema_stream]
+kinesis = "arn:aws:kinesis:{REGION}:{STREAM_ACCOUNT}:stream/{stream}"
+role_chain = ["{REDSHIFT_ROLE}", "{STREAM_ROLE}"]
+{extra}
+
+[[views]]
+name = "{view}"
+warehouse = "rt"
+stream = "schema_stream"
+target_lag = "5s"
+create = {{ external_schema = "schema_stream" }}
+"""

@@ -6,9 +6,11 @@ says so, as here, or with the probe that follows a quarter of an hour after the 
 """
 
 import json
+import subprocess
 
 import pytest
 
+import harness
 import ministack as aws_of
 from harness import lab_config, wait_until
 from ministack import REDSHIFT_ROLE, STREAM_ACCOUNT, STREAM_ROLE, WAREHOUSE_ACCOUNT, walkthrough
@@ -81,6 +83,20 @@ def run(world, *statements):
         assert answer["Status"] == "FINISHED", client.describe_statement(Id=answer["Id"])
 
 
+def named_with_its_mend(aws, world, binary, tmp_path, named):
+    """What `setup verify` says: the link, and the policy or statement that mends it."""
+    path = tmp_path / "verify.toml"
+    path.write_text(aws_of.config())
+    environment = harness.environment(aws.environment() | {"AWS_ENDPOINT_URL_REDSHIFT_DATA": world.url})
+    verify = subprocess.run(
+        [binary, "setup", "verify", "--json", "--config", path], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert verify.returncode == 1, verify.stdout + verify.stderr
+    broken = [link for link in json.loads(verify.stdout)["links"] if link["state"] == "broken"]
+    told = [link for link in broken if " ".join(named.split()) in json.dumps(link)]
+    assert told and all(link.get("mend") for link in told), broken
+
+
 def suspended_and_back(aws, world, running, named, mend):
     wait_until(
         "the view is suspended for that reason",
@@ -109,7 +125,9 @@ def suspended_and_back(aws, world, running, named, mend):
 
 
 @pytest.mark.parametrize("link", BY_AWS)
-def test_a_link_that_breaks_in_aws_is_named_and_its_mend_brings_the_view_back(ministack, lab, daemon, link):
+def test_a_link_that_breaks_in_aws_is_named_and_its_mend_brings_the_view_back(
+    ministack, lab, daemon, binary, tmp_path, link
+):
     breaks, named, mend = BY_AWS[link]
     walkthrough(ministack)
     ministack.put(USERS[0])
@@ -118,12 +136,15 @@ def test_a_link_that_breaks_in_aws_is_named_and_its_mend_brings_the_view_back(mi
     run(world, EXTERNAL_SCHEMA, VIEW)
     failed = world.sql(REFRESH)
     assert failed["Status"] == "FAILED" and named in failed["Error"], failed.get("Error")
+    named_with_its_mend(ministack, world, binary, tmp_path, named)
     running = daemon(lab_config(world.url, {"my_stream_vw": 'target_lag = "5s"'}), env={"TIDEKEEPER_ADMIN_TOKEN": TOKEN}).wait_ready()
     suspended_and_back(ministack, world, running, named, lambda: mend(ministack))
 
 
 @pytest.mark.parametrize("link", BY_SQL)
-def test_a_link_that_is_wrong_in_the_ddl_is_named_and_its_mend_brings_the_view_back(ministack, lab, daemon, link):
+def test_a_link_that_is_wrong_in_the_ddl_is_named_and_its_mend_brings_the_view_back(
+    ministack, lab, daemon, binary, tmp_path, link
+):
     schema, view, named = BY_SQL[link]
     walkthrough(ministack)
     ministack.put(USERS[0])
@@ -131,6 +152,7 @@ def test_a_link_that_is_wrong_in_the_ddl_is_named_and_its_mend_brings_the_view_b
     run(world, schema, view)
     failed = world.sql(REFRESH)
     assert failed["Status"] == "FAILED" and named in failed["Error"], failed.get("Error")
+    named_with_its_mend(ministack, world, binary, tmp_path, named)
     running = daemon(lab_config(world.url, {"my_stream_vw": 'target_lag = "5s"'}), env={"TIDEKEEPER_ADMIN_TOKEN": TOKEN}).wait_ready()
     mend = lambda: run(world, "DROP SCHEMA schema_stream CASCADE", EXTERNAL_SCHEMA, VIEW)
     suspended_and_back(ministack, world, running, named, mend)

@@ -315,7 +315,7 @@ def test_a_statement_that_redshift_would_refuse_fails_with_its_words(lab, sql, d
 
 def test_sql_beyond_this_floor_fails_as_a_missing_feature(lab):
     client = lab(SURFACE).client()
-    answer = client.execute_statement(Sql="SELECT 1", WorkgroupName="lab", Database="dev", WaitTimeSeconds=10)
+    answer = client.execute_statement(Sql="INSERT INTO t VALUES (1)", WorkgroupName="lab", Database="dev", WaitTimeSeconds=10)
     assert "feature not supported" in client.describe_statement(Id=answer["Id"])["Error"]
 
 

@@ -126,8 +126,8 @@ impl Engine {
                 ("db_name", text(state.view.database.get_ref().clone())),
                 ("schema_name", text(schema.clone())),
                 ("schema", text(schema)),
-                ("user_name", text(state.owner())),
-                ("owner_user_name", text(state.owner())),
+                ("user_name", text(self.owner(state))),
+                ("owner_user_name", text(self.owner(state))),
                 ("name", text(name)),
                 ("updated_upto_xid", Cell::Int(FIRST_TRANSACTION)),
                 ("is_stale", yes_or_no(self.is_stale(state, now))),
@@ -137,6 +137,13 @@ impl Engine {
             ]
         };
         self.views_of(warehouse).map(row).collect()
+    }
+
+    /// A view of the world without an owner is everybody's: the one who asks is shown.
+    fn owner<'a>(&'a self, state: &'a ViewState) -> &'a str {
+        let warehouse = self.warehouses.get(state.view.warehouse.get_ref());
+        let anybody = warehouse.map_or("", |warehouse| warehouse.spec.db_user.as_str());
+        state.view.owner.as_deref().unwrap_or(anybody)
     }
 
     /// Whether there is something that the view does not hold yet, as far as the lab can see.

@@ -79,11 +79,6 @@ impl ViewState {
         self.remote = remote;
     }
 
-    /// Who owns it, as the catalog shows it.
-    pub(crate) fn owner(&self) -> &str {
-        self.view.owner.as_deref().unwrap_or("lab")
-    }
-
     /// Takes the lock for `statement`, or queues it. True when it has the lock.
     pub(super) fn acquire(&mut self, statement: u64) -> bool {
         if self.lock.is_none_or(|holder| holder == statement) {
