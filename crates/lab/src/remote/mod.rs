@@ -4,43 +4,29 @@
 //!
 //! Redshift assumes the first role as a service that the role trusts. The lab has no service
 //! principal: it uses the credentials that the world gives it. Invariants: a child shard is
-//! read only after its parents are at their end; every wait ends; no secret is in an error.
-//! Deliberately absent: what becomes of the records.
+//! read only after its parents are at their end; every wait ends; what has been read before
+//! a wait ended is kept; no secret is in an error. Deliberately absent: what becomes of the
+//! records, enhanced fan-out (Redshift's role has no permission for it), Kafka.
 
+mod aws;
 mod chain;
 mod shards;
-#[cfg(test)]
-mod tests;
 mod wording;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+pub(crate) use aws::Aws;
 use chain::Chain;
-
-/// Where AWS is, and as whom the lab asks it: a world's `[aws]` table.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Aws {
-    endpoint_url: Option<String>,
-    region: Option<String>,
-    access_key_id: Option<String>,
-    secret_access_key: Option<String>,
-    /// How long assumed credentials are asked for, in seconds.
-    session_seconds: Option<u32>,
-}
-
-impl fmt::Debug for Aws {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Aws")
-            .field("endpoint_url", &self.endpoint_url)
-            .field("region", &self.region)
-            .finish_non_exhaustive()
-    }
-}
+use wording::Stop;
 
 /// What is to be read.
 #[derive(Debug, Clone)]
@@ -55,7 +41,9 @@ pub(crate) struct Ask {
     /// By shard; a shard that is not there is read from its oldest record.
     pub(crate) positions: BTreeMap<String, Position>,
     pub(crate) max_records: usize,
+    /// Kept to, except that one record always fits.
     pub(crate) max_bytes: usize,
+    /// How long everything together may take.
     pub(crate) deadline: Duration,
 }
 
@@ -108,27 +96,21 @@ impl Reader {
     /// # Errors
     /// The text that the refresh fails with.
     pub(crate) async fn read(&self, ask: Ask) -> Result<Batch, String> {
-        let limit = ask.deadline;
-        let stream = ask.stream.clone();
-        tokio::time::timeout(limit, self.read_on(ask))
-            .await
-            .unwrap_or_else(|_| Err(wording::timed_out(&stream, limit)))
+        let deadline = tokio::time::sleep(ask.deadline).deadline();
+        let result = match Box::pin(self.read_once(&ask, deadline)).await {
+            // Sessions end, also while they are in use, and an emulator that was started
+            // anew does not know them.
+            Err(Stop::Refused(refused)) if refused.blames_the_session() => {
+                self.chain.forget(&ask.chain);
+                Box::pin(self.read_once(&ask, deadline)).await
+            }
+            result @ (Ok(_) | Err(_)) => result,
+        };
+        result.map_err(|stop| stop.text(&ask))
     }
 
-    async fn read_on(&self, ask: Ask) -> Result<Batch, String> {
-        if let Some(first) = ask.chain.first()
-            && !ask.attached.contains(first)
-        {
-            return Err(wording::not_authorized(
-                first,
-                "the role is not associated with the warehouse",
-            ));
-        }
-        let kinesis = self
-            .chain
-            .kinesis(&ask.chain, ask.region.as_deref())
-            .await?;
-        let role = ask.chain.last().map_or("", String::as_str).to_owned();
-        shards::read(&kinesis, &role, ask).await
+    async fn read_once(&self, ask: &Ask, deadline: Instant) -> Result<Batch, Stop> {
+        let kinesis = Box::pin(self.chain.kinesis(ask, deadline)).await?;
+        shards::read(&kinesis, ask, deadline).await
     }
 }
