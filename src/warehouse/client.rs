@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ pub struct Client {
     pub(super) prefix: String,
     /// The endpoint has refused to be asked to wait.
     pub(super) refuses_wait: AtomicBool,
+    pub(super) asked: AtomicU64,
     offset: Mutex<Option<Offset>>,
     /// Attempts whose submit was not answered: their `CreatedAt` may be an earlier one.
     unanswered: Mutex<BTreeSet<u64>>,
@@ -103,6 +104,7 @@ impl Client {
             limits,
             has_region,
             refuses_wait: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
             offset: Mutex::new(None),
             unanswered: Mutex::new(BTreeSet::new()),
             active: tokio::sync::Mutex::new(None),

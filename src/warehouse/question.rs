@@ -4,7 +4,7 @@
 //! one statement, or a batch when settings go before it. Deliberately absent: what is asked,
 //! and asking again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_redshiftdata::types::{ExecutionMode, Field, StatusString};
@@ -116,8 +116,7 @@ impl Client {
 
     /// Not a view's: the adoption scan passes over it.
     fn question_name(&self) -> String {
-        static ASKED: AtomicU64 = AtomicU64::new(0);
-        let serial = ASKED.fetch_add(1, Ordering::Relaxed);
+        let serial = self.asked.fetch_add(1, Ordering::Relaxed);
         format!("{}question/{}-{serial}q", self.prefix, self.life.boot)
     }
 

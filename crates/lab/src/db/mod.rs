@@ -19,6 +19,7 @@ mod corpus;
 mod expr;
 mod from;
 mod functions;
+mod functions_time;
 mod group;
 mod json;
 mod literal;
