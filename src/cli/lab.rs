@@ -2,7 +2,7 @@
 //!
 //! Decides: where it listens and when it ends. What it is, is the lab's own business.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,16 +48,13 @@ pub(super) async fn run(args: Args, stdout: &mut impl Write) -> anyhow::Result<E
     let url = format!("http://{}", listener.local_addr()?);
     writeln!(stdout, "listening on {url}")?;
     stdout.flush()?;
-    if std::io::stderr().is_terminal() {
-        eprint_guide(&url, &places)?;
-    }
+    write_guide(&mut std::io::stderr().lock(), &url, &places)?;
     tidekeeper_lab::serve(world, listener, ended(args.until_eof)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// How to point an SDK, the AWS CLI and the daemon at the lab.
-fn eprint_guide(url: &str, places: &[Place]) -> std::io::Result<()> {
-    let mut stderr = std::io::stderr().lock();
+fn write_guide(to: &mut impl Write, url: &str, places: &[Place]) -> std::io::Result<()> {
     let Some(place) = places.first() else {
         return Ok(());
     };
@@ -68,7 +65,7 @@ fn eprint_guide(url: &str, places: &[Place]) -> std::io::Result<()> {
     };
     let (name, database) = (&place.warehouse, &place.database);
     write!(
-        stderr,
+        to,
         "
 Any SDK, and the AWS CLI (any credentials and any Region will do):
   export AWS_ENDPOINT_URL_REDSHIFT_DATA={url} AWS_ENDPOINT_URL_KINESIS={url}

@@ -6,6 +6,7 @@ prints, and nothing else.
 
 import json
 import subprocess
+import urllib.parse
 
 import harness
 import ministack as aws_of
@@ -96,3 +97,50 @@ def test_roles_ddl_proof_and_rows_come_from_one_configuration(ministack, lab, da
         30,
         alive=running.check_alive,
     )
+
+
+def test_both_templates_create_their_stacks_with_the_roles_that_setup_prints(ministack, binary, tmp_path):
+    path = tmp_path / "tidekeeper.toml"
+    path.write_text(aws_of.config())
+    printed = subprocess.run(
+        [binary, "setup", "iam", "--config", path], env=harness.environment(), capture_output=True, text=True, check=True
+    )
+    accounts = json.loads(printed.stdout)
+    for account, name, parameters in (
+        (aws_of.WAREHOUSE_ACCOUNT, "warehouse-account.yaml", {"StreamAccountId": aws_of.STREAM_ACCOUNT}),
+        (
+            aws_of.STREAM_ACCOUNT,
+            "stream-account.yaml",
+            {"StreamName": aws_of.STREAM, "WarehouseAccountId": aws_of.WAREHOUSE_ACCOUNT},
+        ),
+    ):
+        formation = ministack.client("cloudformation", account)
+        formation.create_stack(
+            StackName="tidekeeper",
+            TemplateBody=(harness.ROOT / "deploy" / "cloudformation" / name).read_text(),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        formation.get_waiter("stack_create_complete").wait(StackName="tidekeeper", WaiterConfig={"Delay": 1})
+        iam = ministack.client("iam", account)
+        for role in accounts[account]["roles"]:
+            created = iam.get_role(RoleName=role["name"])["Role"]
+            trust = created["AssumeRolePolicyDocument"]
+            trust = json.loads(urllib.parse.unquote(trust)) if isinstance(trust, str) else trust
+            assert plain(trust) == plain(role["trust"])
+            names = iam.list_role_policies(RoleName=role["name"])["PolicyNames"]
+            assert sorted(names) == sorted(role["policies"])
+            for policy, document in role["policies"].items():
+                held = iam.get_role_policy(RoleName=role["name"], PolicyName=policy)["PolicyDocument"]
+                held = json.loads(urllib.parse.unquote(held)) if isinstance(held, str) else held
+                assert plain(held) == plain(document)
+
+
+def plain(document):
+    """A document with a list wherever one or several may stand."""
+    if isinstance(document, dict):
+        return {
+            key: [plain(value)] if key in ("Statement", "Action", "Resource", "Service", "AWS") and not isinstance(value, list) else plain(value)
+            for key, value in document.items()
+        }
+    return sorted((plain(value) for value in document), key=str) if isinstance(document, list) else document

@@ -1,12 +1,14 @@
 """The lab's SQL, as a client of the Data API sees it: results, pages, types, catalog, errors."""
 
 import decimal
+import json
 import re
 
 import botocore.exceptions
 import pytest
 
 from harness import ended, wait_until
+from shapes import misshapen
 
 WORLD = """
 seed = 4
@@ -234,3 +236,55 @@ def test_what_cannot_be_run_fails_in_redshifts_words(lab, sql, words):
     assert failed["Status"] == "FAILED"
     assert failed["Error"].startswith("ERROR:") and words in failed["Error"]
     assert world.rows("SELECT 1 AS one") == [{"one": 1}], "and the lab goes on"
+
+
+def test_every_answer_is_shaped_as_botocores_model_says(lab):
+    world = lab(WORLD)
+    client = world.client()
+    model = client.meta.service_model
+    raw = []
+    client.meta.events.register(
+        "before-parse.redshift-data",
+        lambda response_dict, **_: raw.append((response_dict["status_code"], response_dict["body"])),
+    )
+    seen = set()
+
+    def ask(operation, **members):
+        try:
+            answer = getattr(client, operation)(**members)
+        except botocore.exceptions.ClientError as error:
+            answer = error.response
+        status, body = raw[-1]
+        name = client.meta.method_to_api_mapping[operation]
+        shape = model.operation_model(name)
+        document = json.loads(body)
+        if status == 200:
+            faults = [*misshapen(document, shape.output_shape, name)]
+        else:
+            # ValidationException is every operation's; throttling is in no model.
+            declared = {error.name for error in shape.error_shapes} | {"ThrottlingException"}
+            faults = [] if document["__type"] in declared else [document["__type"]]
+        assert not faults, (faults, document)
+        seen.add((name, status))
+        return answer
+
+    where = {"WorkgroupName": "lab", "Database": "dev", "WaitTimeSeconds": 30}
+    refreshed = ask("execute_statement", Sql="REFRESH MATERIALIZED VIEW raw", StatementName="one", **where)["Id"]
+    rows = ask("execute_statement", Sql="SELECT *, 1.5 AS d, null AS n, true AS b FROM svv_mv_info", **where)["Id"]
+    csv = ask("execute_statement", Sql="SELECT * FROM svv_mv_info", ResultFormat="CSV", **where)["Id"]
+    failed = ask("execute_statement", Sql="SELECT nothing", **where)["Id"]
+    batch = ask("batch_execute_statement", Sqls=["SELECT 1", "SELECT 2"], ExecutionMode="AUTO_COMMIT", **where)["Id"]
+    for id in (refreshed, rows, csv, failed, batch, batch + ":1"):
+        ask("describe_statement", Id=id)
+        ask("get_statement_result", Id=id)
+        ask("get_statement_result_v2", Id=id)
+        ask("cancel_statement", Id=id)
+    ask("list_statements", Status="ALL", MaxResults=2)
+    ask("execute_statement", Sql="SELECT 1", WorkgroupName="none", Database="dev")
+    for operation in ("describe_statement", "get_statement_result", "get_statement_result_v2", "cancel_statement"):
+        ask(operation, Id="00000000-0000-4000-8000-000000000000")
+    assert {name for name, status in seen if status == 200} >= {
+        "ExecuteStatement", "BatchExecuteStatement", "DescribeStatement", "GetStatementResult",
+        "GetStatementResultV2", "ListStatements",
+    }
+    assert {404, 400} <= {status for _, status in seen}
