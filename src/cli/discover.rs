@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -20,20 +21,21 @@ use crate::warehouse::{Auth, Client};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
+    /// A configured warehouse; what is configured already is then left out.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["workgroup", "cluster", "region", "endpoint_url", "db_user", "secret_arn"])]
+    warehouse: Option<String>,
+    /// The configuration that names it; `-` reads standard input.
+    #[arg(long, short, value_name = "FILE", env = "TIDEKEEPER_CONFIG")]
+    config: Option<PathBuf>,
     /// The Serverless workgroup.
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with = "cluster",
-        required_unless_present = "cluster"
-    )]
+    #[arg(long, value_name = "NAME", conflicts_with = "cluster", required_unless_present_any = ["cluster", "warehouse"])]
     workgroup: Option<String>,
     /// The provisioned cluster.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// The database to look at.
-    #[arg(long, value_name = "NAME")]
-    database: String,
+    /// The database to look at; of a configured warehouse, the one that its views are in.
+    #[arg(long, value_name = "NAME", required_unless_present = "warehouse")]
+    database: Option<String>,
     /// From the environment unless given.
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
@@ -62,34 +64,100 @@ pub(super) async fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let head = head(args);
-    let config = match load(&head, args) {
-        Ok(config) => config,
+    let place = match Place::choose(args) {
+        Ok(place) => place,
         Err(text) => {
             writeln!(stderr, "{text}")?;
             return Ok(ExitCode::from(super::EXIT_CONFIG));
         }
     };
-    let auth = asking::auth(&config, "found", &args.database);
-    let mut asking = Asking::new(&config);
-    let id = WarehouseId::from("found");
-    let Some(client) = asking.client(&config, &id).await else {
-        return Ok(ExitCode::FAILURE);
+    let auth = asking::auth(&place.config, &place.warehouse, &place.database);
+    let mut asking = Asking::new(&place.config);
+    let id = WarehouseId::from(place.warehouse.as_str());
+    let Some(client) = asking.client(&place.config, &id).await else {
+        writeln!(stderr, "there is no warehouse `{}`", place.warehouse)?;
+        return Ok(ExitCode::from(super::EXIT_CONFIG));
     };
-    let existing = match existing::look(&client, &args.database, &auth).await {
+    let existing = match existing::look(&client, &place.database, &auth).await {
         Ok(existing) => existing,
         Err(failure) => {
             writeln!(stderr, "{}", asking::words(&failure))?;
             return Ok(ExitCode::FAILURE);
         }
     };
-    let streams = streams(&client, &args.database, &auth).await;
+    let streams = streams(&client, &place.database, &auth).await;
     if args.json {
         writeln!(stdout, "{:#}", as_json(&existing, &streams))?;
     } else {
-        write!(stdout, "{head}{}", as_toml(args, &existing, &streams))?;
+        write!(
+            stdout,
+            "{}{}",
+            place.head,
+            as_toml(args, &place, &existing, &streams)
+        )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where is looked.
+#[derive(Debug)]
+struct Place {
+    config: Config,
+    warehouse: String,
+    database: String,
+    /// What the output begins with.
+    head: String,
+    /// Views that are configured, as `schema.name`.
+    configured: BTreeSet<String>,
+}
+
+impl Place {
+    /// # Errors
+    /// What is wrong with the arguments or the configuration.
+    fn choose(args: &Args) -> Result<Self, String> {
+        let Some(warehouse) = &args.warehouse else {
+            let head = head(args);
+            return Ok(Self {
+                config: load(&head, args)?,
+                warehouse: "found".to_owned(),
+                database: args.database.clone().unwrap_or_default(),
+                head,
+                configured: BTreeSet::new(),
+            });
+        };
+        let environment = super::environment();
+        let source = Source::choose(args.config.as_deref(), &environment)
+            .map_err(|error| error.to_string())?;
+        let loaded = config::load(&source, &environment);
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let config = loaded.config.ok_or_else(|| problems.join("\n"))?;
+        let views: Vec<&config::View> = config
+            .views
+            .values()
+            .filter(|view| view.warehouse == *warehouse)
+            .collect();
+        let databases: BTreeSet<&String> = views.iter().map(|view| &view.database).collect();
+        let database = match (&args.database, databases.len()) {
+            (Some(database), _) => database.clone(),
+            (None, 1) => databases.into_iter().next().cloned().unwrap_or_default(),
+            (None, _) => return Err("which database? add --database".to_owned()),
+        };
+        let configured = views
+            .iter()
+            .filter(|view| view.database == database)
+            .map(|view| {
+                let schema = view.schema.as_deref().unwrap_or("public");
+                format!("{schema}.{}", view.name).to_lowercase()
+            })
+            .collect();
+        Ok(Self {
+            warehouse: warehouse.clone(),
+            database,
+            head: String::new(),
+            configured,
+            config,
+        })
+    }
 }
 
 /// The warehouse's part of the configuration.
@@ -103,7 +171,7 @@ fn head(args: &Args) -> String {
     };
     put("workgroup", args.workgroup.as_ref());
     put("cluster", args.cluster.as_ref());
-    put("database", Some(&args.database));
+    put("database", args.database.as_ref());
     put("region", args.region.as_ref());
     put("endpoint_url", args.endpoint_url.as_ref());
     if let Some(user) = &args.db_user {
@@ -176,7 +244,7 @@ fn as_json(existing: &Existing, streams: &Streams) -> serde_json::Value {
     })
 }
 
-fn as_toml(args: &Args, existing: &Existing, streams: &Streams) -> String {
+fn as_toml(args: &Args, place: &Place, existing: &Existing, streams: &Streams) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
     for gap in &existing.gaps {
@@ -197,11 +265,17 @@ fn as_toml(args: &Args, existing: &Existing, streams: &Streams) -> String {
         let lag = toml::Value::String(args.target_lag.clone());
         let _ = writeln!(
             text,
-            "\n[groups.{}]\nwarehouse = \"found\"\nschema = {}\ntarget_lag = {lag}\nviews = [",
+            "\n[groups.{}]\nwarehouse = {}\ndatabase = {}\nschema = {}\ntarget_lag = {lag}\nviews = [",
             key(schema),
+            toml::Value::String(place.warehouse.clone()),
+            toml::Value::String(place.database.clone()),
             toml::Value::String(schema.to_owned())
         );
         for (name, view) in views {
+            if place.configured.contains(&format!("{schema}.{name}")) {
+                let _ = writeln!(text, "    # {name:?} is configured already");
+                continue;
+            }
             write_view(
                 &mut text,
                 schema,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tidekeeper_lab::{Place, World};
+use tidekeeper_lab::{Lab, Place, World};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
@@ -42,6 +42,7 @@ pub(super) async fn run(args: Args, stdout: &mut impl Write) -> anyhow::Result<E
         world = world.with_data(file);
     }
     let places = world.places();
+    let lab = Lab::open(&world)?;
     let listener = TcpListener::bind(&args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -49,7 +50,7 @@ pub(super) async fn run(args: Args, stdout: &mut impl Write) -> anyhow::Result<E
     writeln!(stdout, "listening on {url}")?;
     stdout.flush()?;
     write_guide(&mut std::io::stderr().lock(), &url, &places)?;
-    tidekeeper_lab::serve(world, listener, ended(args.until_eof)).await?;
+    lab.serve(listener, ended(args.until_eof)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

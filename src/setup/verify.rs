@@ -95,9 +95,9 @@ async fn caller(
         Err(error) => {
             let text = aws::words(&error);
             let link = Link::new("caller", State::Unverifiable, text);
-            report.links.push(
-                link.mend("check the credentials: a task role, AWS_ACCESS_KEY_ID or a profile"),
-            );
+            report.links.push(link.mend(
+                "check the credentials (task role, AWS_ACCESS_KEY_ID, profile) and the way to STS",
+            ));
             None
         }
     }

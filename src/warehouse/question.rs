@@ -16,6 +16,8 @@ use super::{Auth, Target, names};
 
 /// How long one call asks the endpoint to wait.
 const WAIT: Span = Span::from_secs(20);
+/// Between two looks at a statement, for endpoints that do not wait.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Pages of a result that are read.
 const PAGES_MAX: usize = 1_000;
 
@@ -190,8 +192,7 @@ impl Client {
                 .or_else(|| output.error())
                 .unwrap_or_default();
             match classify::stage(status) {
-                // The limit on describes spaces the questions where the endpoint does not wait.
-                Stage::Running => {}
+                Stage::Running => tokio::time::sleep(PAUSE).await,
                 Stage::Failed => return Err(engine(false, error)),
                 Stage::Aborted => return Err(engine(true, error)),
                 Stage::Finished => {

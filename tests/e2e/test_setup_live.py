@@ -89,6 +89,9 @@ def test_roles_ddl_proof_and_rows_come_from_one_configuration(ministack, lab, da
     run("check", "--config", discovered)
     assert f"stream/{aws_of.STREAM}" in found and "my_stream_vw" in found
 
+    named = run("discover", "--warehouse", "rt", "--config", path)
+    assert '# "my_stream_vw" is configured already' in named
+
     running = daemon(config, env=environment).wait_ready()
     ministack.put({"location": {"city": "Faro"}})
     wait_until(

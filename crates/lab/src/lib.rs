@@ -24,5 +24,5 @@ mod streams;
 mod wire;
 mod world;
 
-pub use server::{LabError, serve};
+pub use server::{Lab, LabError, serve};
 pub use world::{DEMO_WORLD, Place, World, WorldError};
