@@ -51,8 +51,8 @@ service = { fixed = 0.2 }
 "#;
 
 /// A place to talk to, and a client that talks to it.
-struct Bench {
-    client: Arc<Client>,
+pub(super) struct Bench {
+    pub(super) client: Arc<Client>,
     calls: Arc<Mutex<BTreeMap<String, usize>>>,
     _server: JoinSet<()>,
 }
@@ -68,7 +68,7 @@ impl Bench {
     }
 }
 
-async fn client(endpoint: String) -> (Arc<Client>, Arc<Mutex<BTreeMap<String, usize>>>) {
+pub(super) async fn client(endpoint: String) -> (Arc<Client>, Arc<Mutex<BTreeMap<String, usize>>>) {
     client_through(endpoint, Vec::new()).await
 }
 
@@ -106,7 +106,7 @@ async fn client_through(
     (Clients::with_base(life, base).client(settings).await, calls)
 }
 
-async fn lab(faults: &str) -> Bench {
+pub(super) async fn lab(faults: &str) -> Bench {
     let world = World::from_toml(&format!("{WORLD}\n{faults}"), "world").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -13,6 +13,8 @@ mod lab_tests;
 mod limit;
 mod names;
 pub mod question;
+#[cfg(test)]
+mod question_tests;
 mod sql;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_sdk_redshiftdata::operation::describe_statement::DescribeStatementOutput;
 use aws_sdk_redshiftdata::types::{ExecutionMode, Field, StatusString};
 use tidekeeper_scheduler::{Failure, FailureClass, Span, StatementId};
 
@@ -16,8 +17,12 @@ use super::{Auth, Target, names};
 
 /// How long one call asks the endpoint to wait.
 const WAIT: Span = Span::from_secs(20);
-/// Between two looks at a statement, for endpoints that do not wait.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks at a statement, the second twice the first and so on: not every endpoint
+/// waits, and the account's quota is others' too.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Looks that may fail one after the other.
+const FAILED_LOOKS_MAX: u32 = 5;
 /// Pages of a result that are read.
 const PAGES_MAX: usize = 1_000;
 
@@ -108,7 +113,7 @@ impl Client {
                 "the statement was not through after {} s; {told}",
                 question.limit.as_secs()
             );
-            return Err(refused(FailureClass::Unknown, &text));
+            return Err(refused(FailureClass::TimedOut, &text));
         };
         match ended? {
             Some(result) => self.result(&result).await,
@@ -183,25 +188,31 @@ impl Client {
 
     /// Waits for the end; the id under which the result is, if there is one.
     async fn ended(&self, id: &StatementId) -> Result<Option<String>, CallFailure> {
+        let mut pause = FIRST_PAUSE;
+        let mut failed = 0;
         loop {
-            let output = self.ask(id, self.seconds(WAIT)).await?;
-            let status = output.status().map_or("", StatusString::as_str);
-            let last = output.sub_statements().last();
-            let error = last
-                .and_then(|last| last.error())
-                .or_else(|| output.error())
-                .unwrap_or_default();
-            match classify::stage(status) {
-                Stage::Running => tokio::time::sleep(PAUSE).await,
-                Stage::Failed => return Err(engine(false, error)),
-                Stage::Aborted => return Err(engine(true, error)),
-                Stage::Finished => {
-                    let own = last.map(|last| (last.id().to_owned(), last.has_result_set()));
-                    let (id, has_result) =
-                        own.unwrap_or_else(|| (id.as_str().to_owned(), output.has_result_set()));
-                    return Ok((has_result == Some(true)).then_some(id));
+            match self.look(id).await {
+                Ok(output) => {
+                    failed = 0;
+                    if let Some(ended) = end(id, &output)? {
+                        return Ok(ended.result);
+                    }
                 }
+                // The statement runs on: what is not known yet is asked again.
+                Err(call) if passing(&call) && failed < FAILED_LOOKS_MAX => failed += 1,
+                Err(call) => return Err(call),
             }
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// How a statement stands; without a wait where the endpoint refuses one.
+    async fn look(&self, id: &StatementId) -> Result<DescribeStatementOutput, CallFailure> {
+        let answer = self.ask(id, self.seconds(WAIT)).await;
+        match answer {
+            Err(call) if call.refuses_wait => self.ask(id, None).await,
+            Ok(_) | Err(_) => answer,
         }
     }
 
@@ -233,6 +244,48 @@ impl Client {
     }
 }
 
+/// A statement that is through, and under which id its result is.
+struct Ended {
+    result: Option<String>,
+}
+
+/// `None` while it runs. A batch is as good as its last statement.
+fn end(id: &StatementId, output: &DescribeStatementOutput) -> Result<Option<Ended>, CallFailure> {
+    let status = output.status().map_or("", StatusString::as_str);
+    let last = output.sub_statements().last();
+    let error = last
+        .and_then(|last| last.error())
+        .or_else(|| output.error())
+        .unwrap_or_default();
+    match classify::stage(status) {
+        Stage::Running => Ok(None),
+        Stage::Failed => Err(engine(false, error)),
+        Stage::Aborted => Err(engine(true, error)),
+        Stage::Finished => {
+            let own = last.map(|last| (last.id().to_owned(), last.has_result_set()));
+            let (id, has_result) =
+                own.unwrap_or_else(|| (id.as_str().to_owned(), output.has_result_set()));
+            Ok(Some(Ended {
+                result: (has_result == Some(true)).then_some(id),
+            }))
+        }
+    }
+}
+
+/// Whether a failed look says nothing about the statement.
+fn passing(call: &CallFailure) -> bool {
+    match call.failure.class {
+        FailureClass::Throttled | FailureClass::Transient | FailureClass::Unreachable => true,
+        FailureClass::TooManyStatements
+        | FailureClass::Away
+        | FailureClass::Permanent
+        | FailureClass::Data
+        | FailureClass::TimedOut
+        | FailureClass::Cancelled
+        | FailureClass::Unknown => false,
+    }
+}
+
 fn refused(class: FailureClass, text: &str) -> CallFailure {
     CallFailure {
         maybe_executed: true,
@@ -260,7 +313,14 @@ fn value(field: &Field) -> Value {
         Value::Double(*value)
     } else if let Field::StringValue(text) = field {
         Value::Text(text.clone())
+    } else if let Field::BlobValue(bytes) = field {
+        Value::Text(hex(bytes.as_ref()))
     } else {
         Value::Null
     }
+}
+
+/// Bytes as the warehouse prints VARBYTE.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
