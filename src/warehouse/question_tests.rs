@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value as Json, json};
 use tidekeeper_scheduler::{Failure, FailureClass};
@@ -43,35 +42,28 @@ impl Endpoint {
         of.map(|(_, body)| body.clone()).collect()
     }
 
-    async fn answer(
-        State(endpoint): State<Self>,
-        headers: HeaderMap,
-        body: String,
-    ) -> (StatusCode, String) {
+    fn answer(&self, headers: &HeaderMap, body: &str) -> (StatusCode, String) {
         let target = headers.get("x-amz-target").unwrap().to_str().unwrap();
         let operation = target.rsplit('.').next().unwrap().to_owned();
-        let body = serde_json::from_str(&body).unwrap();
-        endpoint
-            .asked
-            .lock()
-            .unwrap()
-            .push((operation.clone(), body));
-        let mut script = endpoint.script.lock().unwrap();
+        let body = serde_json::from_str(body).unwrap();
+        self.asked.lock().unwrap().push((operation.clone(), body));
+        let mut script = self.script.lock().unwrap();
         let answers = script.get_mut(operation.as_str());
         let answer = answers.and_then(|answers| match answers.len() {
             0 | 1 => answers.front().cloned(),
             _ => answers.pop_front(),
         });
-        let (status, body) = answer.unwrap_or((400, json!({"__type": "ValidationException"})));
+        let (status, body) =
+            answer.unwrap_or_else(|| (400, json!({"__type": "ValidationException"})));
         (StatusCode::from_u16(status).unwrap(), body.to_string())
     }
 
     async fn serve(&self) -> (Arc<Client>, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new()
-            .fallback(Self::answer)
-            .with_state(self.clone());
+        let endpoint = self.clone();
+        let answer = async move |headers: HeaderMap, body: String| endpoint.answer(&headers, &body);
+        let router = Router::new().fallback(answer);
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
         (client(url).await.0, server)
@@ -108,7 +100,7 @@ fn running() -> (u16, Json) {
     (200, json!({"Id": "s1", "Status": "STARTED"}))
 }
 
-fn one(record: Json, next: Option<&str>) -> (u16, Json) {
+fn one(record: &Json, next: Option<&str>) -> (u16, Json) {
     let columns = json!([{"name": "a", "typeName": "int4"}]);
     let page = json!({"Records": [[record]], "ColumnMetadata": columns, "NextToken": next});
     (200, page)
@@ -124,8 +116,8 @@ async fn a_result_is_read_to_its_last_page() {
         accepted(),
         ("DescribeStatement", vec![running(), finished(true)]),
         results(vec![
-            one(json!({"longValue": 1}), Some("more")),
-            one(json!({"isNull": true}), None),
+            one(&json!({"longValue": 1}), Some("more")),
+            one(&json!({"isNull": true}), None),
         ]),
     ]);
     let rows = endpoint.question(&[], LONG).await.unwrap();
@@ -153,7 +145,7 @@ async fn every_kind_of_value_is_read_for_what_it_is() {
         let endpoint = Endpoint::new([
             accepted(),
             ("DescribeStatement", vec![finished(true)]),
-            results(vec![one(field.clone(), None)]),
+            results(vec![one(&field, None)]),
         ]);
         let rows = endpoint.question(&[], LONG).await.unwrap();
         assert_eq!(rows.rows, [vec![value]], "{field}");
@@ -177,7 +169,7 @@ async fn settings_go_before_in_one_batch_and_the_last_statement_has_the_result()
     let endpoint = Endpoint::new([
         ("BatchExecuteStatement", vec![(200, json!({"Id": "s1"}))]),
         ("DescribeStatement", vec![(200, described)]),
-        results(vec![one(json!({"longValue": 1}), None)]),
+        results(vec![one(&json!({"longValue": 1}), None)]),
     ]);
     let rows = endpoint.question(&settings, LONG).await.unwrap();
     assert_eq!(rows.rows, [vec![Value::Long(1)]]);
