@@ -155,11 +155,7 @@ pub fn refreshes(config: &Config) -> Vec<(WarehouseId, Refresh)> {
         database: view.database.clone(),
         schema: view.schema.clone(),
         name: view.name.clone(),
-        auth: match &view.auth {
-            config::Auth::Iam => Auth::Iam,
-            config::Auth::DbUser(user) => Auth::DbUser(user.clone()),
-            config::Auth::SecretArn(arn) => Auth::Secret(arn.clone()),
-        },
+        auth: auth(&view.auth),
         session: Session {
             query_group: view.session.query_group.clone(),
             case_sensitive: view.session.case_sensitive,
@@ -169,6 +165,16 @@ pub fn refreshes(config: &Config) -> Vec<(WarehouseId, Refresh)> {
     views
         .map(|view| (WarehouseId::from(view.warehouse.as_str()), refresh(view)))
         .collect()
+}
+
+/// As whom a view's statements run.
+#[must_use]
+pub fn auth(auth: &config::Auth) -> Auth {
+    match auth {
+        config::Auth::Iam => Auth::Iam,
+        config::Auth::DbUser(user) => Auth::DbUser(user.clone()),
+        config::Auth::SecretArn(arn) => Auth::Secret(arn.clone()),
+    }
 }
 
 /// What metrics say of each view beside its state.

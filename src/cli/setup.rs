@@ -240,8 +240,6 @@ pub(super) async fn verify_all(
     Ok(ExitCode::from(report.exit_code()))
 }
 
-type Place = (String, String);
-
 async fn apply_all(
     args: &ApplyArgs,
     config: &Config,
@@ -252,16 +250,16 @@ async fn apply_all(
     let steps = sql::statements(config);
     let mut existing = BTreeMap::new();
     for step in &steps {
-        let place: Place = (step.warehouse.clone(), step.database.clone());
+        let auth = apply::auth(config, step);
+        let place: apply::Place = (step.warehouse.clone(), step.database.clone(), auth);
         if existing.contains_key(&place) {
             continue;
         }
         let warehouse = WarehouseId::from(place.0.as_str());
-        let auth = asking::auth(config, &place.0, &place.1);
         let Some(client) = asking.client(config, &warehouse).await else {
             continue;
         };
-        match existing::look(&client, &place.1, &auth).await {
+        match existing::look(&client, &place.1, &place.2).await {
             Ok(found) => {
                 existing.insert(place, found);
             }
@@ -277,12 +275,15 @@ async fn apply_all(
             }
         }
     }
-    let planned = apply::plan(steps, &existing);
+    let planned = apply::plan(config, steps, &existing);
     if !args.json {
         write!(stdout, "{}", apply::text(&planned))?;
     }
     let missing = planned.iter().any(|one| one.meets == Meets::Missing);
-    if missing && !args.yes && !agreed(stdout, stderr)? {
+    if missing && !args.yes && !agreed(stderr)? {
+        if args.json {
+            report_applied(true, &planned, &[], stdout)?;
+        }
         return Ok(ExitCode::FAILURE);
     }
     let done = run_missing(config, &mut asking, &planned).await;
@@ -301,13 +302,13 @@ async fn apply_all(
 }
 
 /// Asks a person; without one, says how to do without.
-fn agreed(stdout: &mut impl Write, stderr: &mut impl Write) -> anyhow::Result<bool> {
+fn agreed(stderr: &mut impl Write) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         writeln!(stderr, "nothing was run: there is nobody to ask; add --yes")?;
         return Ok(false);
     }
-    write!(stdout, "Apply? [y/N] ")?;
-    stdout.flush()?;
+    write!(stderr, "Apply? [y/N] ")?;
+    stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -318,18 +319,18 @@ async fn run_missing<'a>(
     asking: &mut Asking,
     planned: &'a [Planned],
 ) -> Vec<(&'a Step, Done)> {
-    let mut places: BTreeMap<Place, Vec<&Step>> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, &str), Vec<&Planned>> = BTreeMap::new();
     for one in planned.iter().filter(|one| one.meets == Meets::Missing) {
-        let place = (one.step.warehouse.clone(), one.step.database.clone());
-        places.entry(place).or_default().push(&one.step);
+        let place = (one.step.warehouse.as_str(), one.step.database.as_str());
+        places.entry(place).or_default().push(one);
     }
     let mut all = Vec::new();
-    for ((warehouse, database), steps) in places {
-        let auth = asking::auth(config, &warehouse, &database);
-        let id = WarehouseId::from(warehouse.as_str());
+    for ((warehouse, _), missing) in places {
+        let id = WarehouseId::from(warehouse);
         if let Some(client) = asking.client(config, &id).await {
-            let done = apply::run(&client, &auth, &steps).await;
-            all.extend(steps.into_iter().zip(done));
+            let done = apply::run(&client, &missing).await;
+            let steps = missing.into_iter().map(|one| &one.step);
+            all.extend(steps.zip(done));
         }
     }
     all

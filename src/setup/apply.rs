@@ -11,14 +11,43 @@ use tidekeeper_scheduler::Failure;
 
 use super::existing::{Existing, LOOK};
 use super::sql::{Step, StepKind};
+use crate::config::{self, Config};
+use crate::translate;
 use crate::warehouse::question::Question;
 use crate::warehouse::{Auth, Client};
+
+/// Where a step runs, and as whom: warehouse, database, user.
+pub type Place = (String, String, Auth);
 
 /// A step, and what it meets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     pub step: Step,
+    /// As whom it runs: a view belongs to whoever creates it, and only that user may refresh it.
+    pub auth: Auth,
     pub meets: Meets,
+}
+
+/// As whom a step runs: as the view that it creates; what leads to a stream, as the first view
+/// that stands on it.
+#[must_use]
+pub fn auth(config: &Config, step: &Step) -> Auth {
+    let mut views = config
+        .views
+        .values()
+        .filter(|view| view.warehouse == step.warehouse && view.database == step.database);
+    let leads = |view: &config::View, name: &str| {
+        let create = view.create.as_ref();
+        create.is_some_and(|create| create.external_schema == name)
+    };
+    let view = match &step.kind {
+        StepKind::View { id, .. } | StepKind::AutoRefreshOff { id, .. } => config.views.get(id),
+        StepKind::ExternalSchema { name } | StepKind::Grant { schema: name, .. } => {
+            views.find(|view| leads(view, name))
+        }
+        StepKind::AlterUser { .. } => views.next(),
+    };
+    view.map_or(Auth::Iam, |view| translate::auth(&view.auth))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +62,29 @@ pub enum Meets {
     },
 }
 
-/// What each step meets in the database that it is for, by (warehouse, database).
+/// What each step meets where it runs, as seen by who runs it. Somebody else's schema lets a
+/// view's user in before the view is created; other grants come last, as they are written.
 #[must_use]
-pub fn plan(steps: Vec<Step>, existing: &BTreeMap<(String, String), Existing>) -> Vec<Planned> {
+pub fn plan(
+    config: &Config,
+    mut steps: Vec<Step>,
+    existing: &BTreeMap<Place, Existing>,
+) -> Vec<Planned> {
+    steps.sort_by_key(|step| {
+        let rank = match &step.kind {
+            StepKind::ExternalSchema { .. } => 0,
+            StepKind::Grant { user, .. } if is_of_another(user, &auth(config, step)) => 1,
+            StepKind::View { .. } => 2,
+            StepKind::Grant { .. }
+            | StepKind::AlterUser { .. }
+            | StepKind::AutoRefreshOff { .. } => 3,
+        };
+        (step.warehouse.clone(), step.database.clone(), rank)
+    });
     let mut planned: Vec<Planned> = Vec::new();
     for step in steps {
-        let place = (step.warehouse.clone(), step.database.clone());
+        let auth = auth(config, &step);
+        let place = (step.warehouse.clone(), step.database.clone(), auth.clone());
         let created = planned.iter().any(|before| {
             before.meets == Meets::Missing
                 && before.step.kind == step.kind
@@ -49,9 +95,18 @@ pub fn plan(steps: Vec<Step>, existing: &BTreeMap<(String, String), Existing>) -
             Some(existing) if !created => met(&step, existing),
             Some(_) | None => Meets::Missing,
         };
-        planned.push(Planned { step, meets });
+        planned.push(Planned { step, auth, meets });
     }
     planned
+}
+
+/// Whether a grant to this user is to somebody else than who runs it. Users of roles are named
+/// by the daemon's role; who runs the rest of their steps is taken for the same.
+fn is_of_another(user: &str, auth: &Auth) -> bool {
+    match auth {
+        Auth::DbUser(own) => own != user,
+        Auth::Iam | Auth::Secret(_) => !user.starts_with("IAMR:"),
+    }
 }
 
 fn met(step: &Step, existing: &Existing) -> Meets {
@@ -143,9 +198,9 @@ pub enum Done {
 }
 
 /// Runs what is missing in one database, in order; stops at the first failure.
-pub async fn run(client: &Client, auth: &Auth, steps: &[&Step]) -> Vec<Done> {
+pub async fn run(client: &Client, missing: &[&Planned]) -> Vec<Done> {
     let mut done = Vec::new();
-    for step in steps {
+    for Planned { step, auth, .. } in missing {
         if matches!(done.last(), Some(Done::Failed(_) | Done::NotRun)) {
             done.push(Done::NotRun);
             continue;
@@ -169,6 +224,7 @@ pub async fn run(client: &Client, auth: &Auth, steps: &[&Step]) -> Vec<Done> {
 #[cfg(test)]
 mod tests {
     use super::super::existing::{Schema, View};
+    use super::super::sql;
     use super::*;
 
     fn step(kind: StepKind, sql: &str) -> Step {
@@ -203,9 +259,102 @@ mod tests {
     }
 
     fn met_in(step: Step, existing: Existing) -> Meets {
-        let place = ("rt".to_owned(), "dev".to_owned());
-        let planned = plan(vec![step], &BTreeMap::from([(place, existing)]));
+        let place = ("rt".to_owned(), "dev".to_owned(), Auth::Iam);
+        let config = two_users();
+        let planned = plan(&config, vec![step], &BTreeMap::from([(place, existing)]));
         planned.into_iter().next().unwrap().meets
+    }
+
+    /// Alice's views and one of Bob's, on a stream of hers.
+    fn two_users() -> Config {
+        let view = |name: &str, user: &str| {
+            format!(
+                "[[views]]\nname = \"public.{name}\"\nwarehouse = \"w\"\nstream = \"clicks\"\n\
+                 target_lag = \"30s\"\nauth = {{ db_user = \"{user}\" }}\ncreate = {{}}\n"
+            )
+        };
+        let text = format!(
+            "[warehouses.w]\ncluster = \"w\"\ndatabase = \"dev\"\n[streams.clicks]\n\
+             kinesis = \"arn:aws:kinesis:eu-west-1:111111111111:stream/clicks\"\n{}{}",
+            view("a", "alice"),
+            view("b", "bob")
+        );
+        let source = config::Source::Text {
+            name: "t".to_owned(),
+            text,
+        };
+        let loaded = config::load(&source, &config::Environment::default());
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        loaded.config.unwrap()
+    }
+
+    #[test]
+    fn each_view_is_created_by_its_own_user_who_is_let_in_first() {
+        let config = two_users();
+        let planned = plan(&config, sql::statements(&config), &BTreeMap::new());
+        let order: Vec<String> = planned
+            .iter()
+            .map(|one| {
+                let word = one.step.sql.split_whitespace().next().unwrap_or_default();
+                let to = match &one.step.kind {
+                    StepKind::Grant { user, .. } => user.as_str(),
+                    StepKind::View { name, .. } => name.as_str(),
+                    StepKind::ExternalSchema { .. }
+                    | StepKind::AlterUser { .. }
+                    | StepKind::AutoRefreshOff { .. } => "",
+                };
+                match &one.auth {
+                    Auth::DbUser(user) => format!("{user}: {word} {to}"),
+                    Auth::Iam | Auth::Secret(_) => format!("? {word} {to}"),
+                }
+            })
+            .collect();
+        assert_eq!(
+            order,
+            [
+                "alice: CREATE ",
+                "alice: GRANT bob",
+                "alice: CREATE a",
+                "bob: CREATE b",
+                "alice: GRANT alice",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_view_is_judged_by_what_its_own_user_sees() {
+        let config = two_users();
+        let seen_by = |user: &str| {
+            let place = (
+                "w".to_owned(),
+                "dev".to_owned(),
+                Auth::DbUser(user.to_owned()),
+            );
+            let view = View {
+                owner: "alice".to_owned(),
+                auto_refresh: false,
+                state: 1,
+            };
+            let views = ["public.a", "public.b"].map(|name| (name.to_owned(), view.clone()));
+            let existing = Existing {
+                user: user.to_owned(),
+                views: views.into(),
+                ..Existing::default()
+            };
+            (place, existing)
+        };
+        let existing = BTreeMap::from(["alice", "bob"].map(seen_by));
+        let planned = plan(&config, sql::statements(&config), &existing);
+        let views = planned.iter().filter_map(|one| match &one.step.kind {
+            StepKind::View { name, .. } => {
+                Some((name.as_str(), matches!(one.meets, Meets::Differs { .. })))
+            }
+            StepKind::ExternalSchema { .. }
+            | StepKind::Grant { .. }
+            | StepKind::AlterUser { .. }
+            | StepKind::AutoRefreshOff { .. } => None,
+        });
+        assert_eq!(views.collect::<Vec<_>>(), [("a", false), ("b", true)]);
     }
 
     fn holding(owner: &str, auto_refresh: bool, options: &str) -> Existing {

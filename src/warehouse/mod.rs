@@ -84,7 +84,7 @@ pub struct Refresh {
 }
 
 /// As whom a statement runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Auth {
     Iam,
     DbUser(String),
