@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::EXIT_CONFIG;
-use super::asking::{self, Asking};
+use super::asking::{self, Asking, Reach};
 use crate::config::{self, Config, Source};
 use crate::translate;
 use crate::warehouse::question::{Question, Rows, Value};
@@ -31,11 +31,13 @@ const TIMES: [&str; 4] = [
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A configured view, by id or name.
+    /// A configured view, by id or name; with --workgroup or --cluster any view, as schema.name.
     view: String,
     /// The configuration; `-` reads standard input.
     #[arg(long, short, value_name = "FILE", env = "TIDEKEEPER_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     /// How many rows.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -49,14 +51,12 @@ pub(super) async fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let environment = super::environment();
-    let source = Source::choose(args.config.as_deref(), &environment)?;
-    let loaded = config::load(&source, &environment);
-    let Some(config) = loaded.config else {
-        for problem in &loaded.problems {
-            writeln!(stderr, "{problem}")?;
+    let config = match configuration(args)? {
+        Ok(config) => config,
+        Err(text) => {
+            writeln!(stderr, "{text}")?;
+            return Ok(ExitCode::from(EXIT_CONFIG));
         }
-        return Ok(ExitCode::from(EXIT_CONFIG));
     };
     let (warehouse, refresh) = match find(&config, &args.view) {
         Ok(found) => found,
@@ -78,6 +78,18 @@ pub(super) async fn run(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one that is given, or one that is made of the arguments.
+fn configuration(args: &Args) -> anyhow::Result<Result<Config, String>> {
+    if args.reach.names_a_warehouse() {
+        return Ok(args.reach.config(&args.view, "1m"));
+    }
+    let environment = super::environment();
+    let source = Source::choose(args.config.as_deref(), &environment)?;
+    let loaded = config::load(&source, &environment);
+    let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    Ok(loaded.config.ok_or_else(|| problems.join("\n")))
 }
 
 /// The view that is meant; names that come near where there is none.
@@ -103,10 +115,13 @@ fn find(
         [one] => Ok((*one).clone()),
         [] => {
             let ids = all.iter().map(|(_, refresh)| refresh.view.as_str());
-            let near = ids.max_by(|one, other| {
-                strsim::jaro_winkler(one, asked).total_cmp(&strsim::jaro_winkler(other, asked))
-            });
-            let near = near.map(|near| format!("; is it `{near}`?"));
+            let names = all.iter().map(|(_, refresh)| refresh.name.as_str());
+            let near = ids
+                .chain(names)
+                .map(|known| (strsim::damerau_levenshtein(known, asked), known))
+                .min()
+                .filter(|(distance, known)| *distance <= (known.chars().count() / 3).max(1))
+                .map(|(_, near)| format!("; is it `{near}`?"));
             Err(format!(
                 "there is no view `{asked}`{}",
                 near.unwrap_or_default()
@@ -174,7 +189,8 @@ fn as_json(refresh: &Refresh, rows: &Rows) -> Json {
 
 fn table(rows: &Rows) -> String {
     let cut = |text: String| {
-        let text = text.replace(['\n', '\r'], " ");
+        // Anybody may have put it into the stream: nothing in it moves a terminal's cursor.
+        let text = text.replace(char::is_control, " ");
         if text.chars().count() <= WIDEST {
             return text;
         }
@@ -231,5 +247,47 @@ mod tests {
             "x".repeat(47)
         );
         assert_eq!(table(&rows), expected);
+    }
+
+    #[test]
+    fn records_do_not_steer_the_terminal() {
+        let rows = Rows {
+            columns: vec![("key".to_owned(), "varchar".to_owned())],
+            rows: vec![vec![Value::Text("a\u{1b}[2Jb\nc".to_owned())]],
+        };
+        assert_eq!(table(&rows), "key\na [2Jb c\n(1 rows)\n");
+    }
+
+    #[test]
+    fn a_view_is_found_by_id_or_name_and_only_a_near_one_is_suggested() {
+        let source = Source::Text {
+            name: "t".to_owned(),
+            text: "[warehouses.w]\nworkgroup = \"w\"\ndatabase = \"dev\"\n[groups.a]\nwarehouse = \"w\"\n\
+                   target_lag = \"30s\"\nviews = [\"public.clicks_vw\", { id = \"one\", name = \"s.orders\" }, \
+                   { id = \"two\", name = \"t.orders\" }]\n"
+                .to_owned(),
+        };
+        let loaded = config::load(&source, &std::collections::BTreeMap::new());
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        let config = loaded.config.unwrap();
+        for (asked, expected) in [
+            ("public.clicks_vw", Ok("public.clicks_vw")),
+            ("clicks_vw", Ok("public.clicks_vw")),
+            ("two", Ok("two")),
+            ("s.orders", Ok("one")),
+            (
+                "orders",
+                Err("`orders` is the name of several views: one, two"),
+            ),
+            (
+                "click_vw",
+                Err("there is no view `click_vw`; is it `clicks_vw`?"),
+            ),
+            ("payments_by_day", Err("there is no view `payments_by_day`")),
+        ] {
+            let found = find(&config, asked).map(|(_, refresh)| refresh.view.to_string());
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(found, expected, "{asked}");
+        }
     }
 }

@@ -21,7 +21,7 @@ type union unique unnest unpivot user using verbose wallet when where with witho
 ";
 
 /// A name as it can stand in a statement.
-pub(super) fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let reserved = RESERVED.split_whitespace().any(|word| word == name);
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');

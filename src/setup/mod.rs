@@ -12,7 +12,7 @@ pub mod cloudformation;
 pub mod evaluate;
 pub mod existing;
 pub mod iam;
-mod identifier;
+pub(crate) mod identifier;
 pub mod links;
 mod names;
 pub mod policy;
