@@ -80,6 +80,16 @@ impl Fleet {
         self.lock().clients.get(warehouse).cloned()
     }
 
+    /// What refreshing each view of a client is.
+    fn refreshes(&self, client: &Arc<Client>) -> Vec<Arc<Refresh>> {
+        let routes = self.lock();
+        let views = routes.views.values();
+        views
+            .filter(|route| Arc::ptr_eq(&route.client, client))
+            .map(|route| Arc::clone(&route.refresh))
+            .collect()
+    }
+
     /// The route on which an attempt began; its first command fixes it.
     fn route(&self, view: &ViewId, attempt: AttemptId) -> Option<Route> {
         let mut routes = self.lock();
@@ -139,6 +149,17 @@ impl Execute for Fleet {
                     None => Err(unknown("view")),
                 };
                 Event::Cancelled { attempt, result }
+            }
+            Command::Sweep {
+                warehouse,
+                since,
+                asked,
+            } => {
+                let result = match self.client(&warehouse) {
+                    Some(client) => client.sweep(&self.refreshes(&client), since, &asked).await,
+                    None => Err(unknown("warehouse")),
+                };
+                Event::Swept { warehouse, result }
             }
             Command::Resolve { attempt, view } => {
                 let answer = match self.route(&view, attempt) {

@@ -7,6 +7,8 @@
 //! Deliberately absent: SQL and credentials (failures come here as one line without secrets),
 //! and a clock.
 
+mod records;
+
 use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{FailureClass, Notice, Span, Timestamp};
@@ -135,8 +137,13 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         | Notice::BreakerOpened { .. }
         | Notice::BreakerClosed { .. }
         | Notice::Overload { .. }
+        | Notice::Foreign { .. }
+        | Notice::Recreated { .. }
+        | Notice::SweepFailed { .. }
         | Notice::Stale { .. }
         | Notice::LeftRunning { .. } => None,
+        Notice::Skipped { view, .. } => Some(("skipped", view.as_str(), None)),
+        Notice::UnknownStatus { view, .. } => Some(("unknown_status", view.as_str(), None)),
     }
 }
 
@@ -173,32 +180,14 @@ pub fn log(notice: &Notice, held_back: u64) {
             info!(%warehouse, adopted, "warehouse is ready");
         }
         Notice::WarehouseBlocked { .. } => log_blocked(notice, held_back),
-        Notice::BreakerOpened {
-            warehouse,
-            failure,
-            probe_at,
-        } => warn!(
-            %warehouse,
-            class = failure.class.label(),
-            error = &*failure.message,
-            probe_at = moment(*probe_at),
-            "warehouse is away: one view tries it now and then"
-        ),
-        Notice::BreakerClosed { warehouse } => {
-            info!(%warehouse, "warehouse answers again; its views come back in steps");
+        Notice::BreakerOpened { .. } | Notice::BreakerClosed { .. } | Notice::Overload { .. } => {
+            log_warehouse(notice);
         }
-        Notice::Overload {
-            warehouse,
-            overloaded: true,
-            factor,
-        } => warn!(
-            %warehouse,
-            factor,
-            "the targets need more slots than max_in_flight; they would have to grow by this factor"
-        ),
-        Notice::Overload { warehouse, .. } => {
-            info!(%warehouse, "the slots are enough for the targets again");
-        }
+        Notice::Foreign { .. }
+        | Notice::Skipped { .. }
+        | Notice::UnknownStatus { .. }
+        | Notice::Recreated { .. }
+        | Notice::SweepFailed { .. } => records::log(notice, held_back),
         Notice::Stale { attempt } => {
             debug!(attempt = attempt.serial(), "an answer came too late");
         }
@@ -207,6 +196,43 @@ pub fn log(notice: &Notice, held_back: u64) {
             attempt = attempt.serial(),
             "left running at shutdown; the next life of the daemon adopts it"
         ),
+    }
+}
+
+/// A warehouse that is away, or too small.
+fn log_warehouse(notice: &Notice) {
+    if let Notice::BreakerOpened {
+        warehouse,
+        failure,
+        probe_at,
+    } = notice
+    {
+        warn!(
+            %warehouse,
+            class = failure.class.label(),
+            error = &*failure.message,
+            probe_at = moment(*probe_at),
+            "warehouse is away: one view tries it now and then"
+        );
+    }
+    if let Notice::BreakerClosed { warehouse } = notice {
+        info!(%warehouse, "warehouse answers again; its views come back in steps");
+    }
+    if let Notice::Overload {
+        warehouse,
+        overloaded,
+        factor,
+    } = notice
+    {
+        if *overloaded {
+            warn!(
+                %warehouse,
+                factor,
+                "the targets need more slots than max_in_flight; they would have to grow by this factor"
+            );
+        } else {
+            info!(%warehouse, "the slots are enough for the targets again");
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::clock::{Clock, duration};
 const CALL_GRACE: Span = Span::from_secs(60);
 /// A scan reads pages at a limited rate.
 const SCAN_LIMIT: Duration = Duration::from_secs(180);
+/// A look at the warehouse's records waits in its queue like any query.
+const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 /// How often the loop reports although nothing happens: it is also the heartbeat.
 const REPORT_EVERY: Span = Span::from_secs(1);
 /// ... and while things happen.
@@ -156,6 +158,7 @@ enum Next {
 async fn answer_in_time<E: Execute>(executor: Arc<E>, command: Command) -> Event {
     let limit = match &command {
         Command::Scan { .. } | Command::Resolve { .. } => SCAN_LIMIT,
+        Command::Sweep { .. } => SWEEP_LIMIT,
         Command::Submit { wait, .. } | Command::Describe { wait, .. } => {
             duration(*wait + CALL_GRACE)
         }
@@ -172,6 +175,10 @@ fn no_answer(command: &Command) -> Event {
     let failure = Failure::new(FailureClass::Unreachable, "the call did not end in time");
     match command {
         Command::Scan { warehouse } => Event::Scanned {
+            warehouse: warehouse.clone(),
+            result: Err(failure),
+        },
+        Command::Sweep { warehouse, .. } => Event::Swept {
             warehouse: warehouse.clone(),
             result: Err(failure),
         },

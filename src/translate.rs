@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, OverloadOrder, Phase, Plan, Priority, ScheduleId, StatementTimeout,
-    Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, Outcomes, OverloadOrder, Phase, Plan, Priority, ScheduleId,
+    StatementTimeout, Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
 use crate::calendar;
@@ -44,6 +44,11 @@ fn warehouse_spec((name, warehouse): (&String, &config::Warehouse)) -> Warehouse
         billing: match warehouse.billing {
             config::Billing::Provisioned => Billing::Provisioned,
             config::Billing::Serverless => Billing::Serverless,
+        },
+        outcomes: match warehouse.outcomes {
+            config::Outcomes::Every => Outcomes::Every,
+            config::Outcomes::Sampled => Outcomes::Sampled,
+            config::Outcomes::Off => Outcomes::Off,
         },
         overload: match warehouse.overload {
             config::Overload::Fair => OverloadOrder::Fair,
@@ -108,7 +113,11 @@ fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
         schedule: view.schedule.as_deref().map(ScheduleId::from),
         closed: closed.unwrap_or_default(),
         probe_every: None,
-        retention: None,
+        retention: view
+            .stream
+            .as_ref()
+            .and_then(|name| config.streams.get(name)?.retention)
+            .map(span),
         after: view
             .after
             .iter()
@@ -180,16 +189,11 @@ pub fn auth(auth: &config::Auth) -> Auth {
 /// What metrics say of each view beside its state.
 #[must_use]
 pub fn catalog(config: &Config) -> Catalog {
-    let info = |view: &config::View| {
-        let stream = view.stream.as_ref();
-        let retention = stream.and_then(|name| config.streams.get(name)?.retention);
-        ViewInfo {
-            warehouse: WarehouseId::from(view.warehouse.as_str()),
-            database: view.database.clone(),
-            stream: stream.cloned(),
-            retention: retention.map(span),
-            labels: view.labels.clone(),
-        }
+    let info = |view: &config::View| ViewInfo {
+        warehouse: WarehouseId::from(view.warehouse.as_str()),
+        database: view.database.clone(),
+        stream: view.stream.clone(),
+        labels: view.labels.clone(),
     };
     Catalog {
         views: config

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::decode::{Table, Value};
 use super::problem::{At, Place, Problems};
 use super::stream_keys::stream;
-use super::types::{Auth, Billing, Overload, Role, Stream, Target};
+use super::types::{Auth, Billing, Outcomes, Overload, Role, Stream, Target};
 use super::values::{check_cluster, check_workgroup, parse_address, parse_endpoint, parse_role};
 use super::view_keys::{ViewKeys, view_keys};
 use crate::calendar::{Closed, Schedule, Window};
@@ -59,6 +59,7 @@ pub(super) struct WarehouseKeys {
     pub(super) quota_share: Option<f64>,
     pub(super) billing: Option<Billing>,
     pub(super) overload: Option<Overload>,
+    pub(super) outcomes: Option<Outcomes>,
     /// What its views inherit.
     pub(super) views: ViewKeys,
 }
@@ -229,6 +230,17 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
                 problems,
             )
             .map(|overload| overload.value),
+        outcomes: table
+            .choice(
+                "outcomes",
+                &[
+                    ("every", Outcomes::Every),
+                    ("sampled", Outcomes::Sampled),
+                    ("off", Outcomes::Off),
+                ],
+                problems,
+            )
+            .map(|outcomes| outcomes.value),
         views: view_keys(&mut table, problems),
     };
     if let Some(auth) = &keys.views.auth {

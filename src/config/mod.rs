@@ -32,7 +32,8 @@ pub use problem::Problem;
 pub use schema::schema;
 pub use types::{
     Auth, Billing, Brokers, Config, Create, Daemon, Definition, DistStyle, KafkaAuth, Mode,
-    Overload, Priority, Role, Session, Source, Stream, StreamSource, Target, View, Warehouse,
+    Outcomes, Overload, Priority, Role, Session, Source, Stream, StreamSource, Target, View,
+    Warehouse,
 };
 pub use values::{Arn, parse_duration};
 

@@ -10,7 +10,8 @@ use super::create_keys::{CreateKeys, finished_create, one_schema};
 use super::file::{File, Part, ViewEntry, WarehouseKeys, check_auth};
 use super::problem::{At, Place, Problems, hint};
 use super::types::{
-    Auth, Billing, Config, Create, Daemon, Mode, Priority, Stream, Target, View, Warehouse,
+    Auth, Billing, Config, Create, Daemon, Mode, Outcomes, Priority, Stream, Target, View,
+    Warehouse,
 };
 use super::values::write_duration;
 use super::view_keys::ViewKeys;
@@ -85,6 +86,10 @@ fn warehouse(keys: &WarehouseKeys) -> Option<Warehouse> {
         quota_share: keys.quota_share.unwrap_or(0.5),
         billing,
         overload: keys.overload.unwrap_or_default(),
+        outcomes: keys.outcomes.unwrap_or(match billing {
+            Billing::Provisioned => Outcomes::Every,
+            Billing::Serverless => Outcomes::Sampled,
+        }),
     })
 }
 

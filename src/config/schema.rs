@@ -142,6 +142,7 @@ fn warehouse_keys() -> Vec<(String, Value)> {
             "overload",
             json!({ "enum": ["fair", "priority", "max_satisfied"], "default": "fair" }),
         ),
+        ("outcomes", json!({ "enum": ["every", "sampled", "off"] })),
         ("billing", json!({ "enum": ["provisioned", "serverless"] })),
     ]
     .map(|(key, value)| (key.to_owned(), value))

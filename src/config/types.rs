@@ -52,6 +52,7 @@ pub struct Warehouse {
     pub quota_share: f64,
     pub billing: Billing,
     pub overload: Overload,
+    pub outcomes: Outcomes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,6 +84,15 @@ pub enum Overload {
     Fair,
     Priority,
     MaxSatisfied,
+}
+
+/// How closely the warehouse's own records of refreshes are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcomes {
+    Every,
+    Sampled,
+    Off,
 }
 
 /// What stands behind a view.

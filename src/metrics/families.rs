@@ -72,6 +72,26 @@ pub(super) const VIEW_DATA_TIMESTAMP: Family = gauge(
     VIEW,
     "Up to when the visible view holds its stream, as Unix time; absent before the first refresh.",
 );
+pub(super) const VIEW_UNREAD_AGE: Family = gauge(
+    "tidekeeper_view_unread_age_seconds",
+    VIEW,
+    "Age of the oldest record of its stream that the view has not read, 0 when there is none; absent without an arrival signal.",
+);
+pub(super) const VIEW_ALERT: Family = gauge(
+    "tidekeeper_view_alert",
+    &["view", "warehouse", "reason"],
+    "1 while a person should look at the view although the daemon goes on, by reason.",
+);
+pub(super) const RECORDS_SKIPPED: Family = counter(
+    "tidekeeper_stream_records_skipped_total",
+    VIEW,
+    "Records that refreshes left out of the view, as the warehouse reports them.",
+);
+pub(super) const FOREIGN_REFRESHES: Family = counter(
+    "tidekeeper_foreign_refreshes_total",
+    &["view", "warehouse", "by"],
+    "Refreshes of the view that this daemon has not made: AUTO REFRESH (auto) or somebody's statement.",
+);
 pub(super) const VIEW_TARGET_LAG: Family = gauge(
     "tidekeeper_view_target_lag_seconds",
     VIEW,
@@ -215,6 +235,10 @@ pub(super) const INVARIANT_VIOLATIONS: Family = counter(
 pub(super) const ALL: &[Family] = &[
     VIEW_INFO,
     VIEW_DATA_TIMESTAMP,
+    VIEW_UNREAD_AGE,
+    VIEW_ALERT,
+    RECORDS_SKIPPED,
+    FOREIGN_REFRESHES,
     VIEW_TARGET_LAG,
     VIEW_INTERVAL,
     VIEW_STATE,

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::{HistogramOpts, HistogramVec, Registry};
-use tidekeeper_scheduler::{Notice, Snapshot, Span, Timestamp, ViewId, WarehouseId};
+use tidekeeper_scheduler::{Notice, Snapshot, Timestamp, ViewId, WarehouseId};
 
 use families::Family;
 
@@ -52,8 +52,6 @@ pub struct ViewInfo {
     pub warehouse: WarehouseId,
     pub database: String,
     pub stream: Option<String>,
-    /// How long the stream keeps records, where it is configured.
-    pub retention: Option<Span>,
     /// Configured labels, for `view_info`.
     pub labels: BTreeMap<String, String>,
 }
@@ -92,6 +90,9 @@ struct Totals {
     refresh_time: f64,
     in_target: u64,
     missed: u64,
+    skipped: u64,
+    /// By who made them.
+    foreign: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -178,6 +179,16 @@ impl Metrics {
                 let labels = ("failed", failure.class.label());
                 self.count_refresh(view, labels, duration.as_secs_f64());
             }
+            Notice::Foreign { view, refresh } => {
+                if let Some(totals) = self.state().totals.get_mut(view) {
+                    *totals.foreign.entry(refresh.by.label()).or_default() += 1;
+                }
+            }
+            Notice::Skipped { view, records, .. } => {
+                if let Some(totals) = self.state().totals.get_mut(view) {
+                    totals.skipped += records;
+                }
+            }
             Notice::Stale { .. } => self.state().stale_events += 1,
             // A suspension comes with the failure that caused it; the others are states,
             // which the snapshot shows.
@@ -199,6 +210,9 @@ impl Metrics {
             | Notice::BreakerOpened { .. }
             | Notice::BreakerClosed { .. }
             | Notice::Overload { .. }
+            | Notice::UnknownStatus { .. }
+            | Notice::Recreated { .. }
+            | Notice::SweepFailed { .. }
             | Notice::LeftRunning { .. } => {}
         }
     }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, Error, GaugeVec, Opts, Registry};
 use tidekeeper_scheduler::{
-    Outcome, StateName, ViewSnapshot, WaitReason, WarehouseId, WarehouseSnapshot,
+    AlertReason, Outcome, RefreshedBy, StateName, Timestamp, ViewSnapshot, WaitReason, WarehouseId,
+    WarehouseSnapshot,
 };
 
 use super::families::{self as f, Family};
@@ -38,7 +39,7 @@ pub(super) fn gather(state: &State) -> Result<Vec<MetricFamily>, Error> {
         .iter()
         .filter(|warehouse| state.catalog.warehouses.contains(&warehouse.warehouse))
         .collect();
-    view_lag(&registry, &views)?;
+    view_lag(&registry, &views, snapshot.at)?;
     view_condition(&registry, &views)?;
     view_history(&registry, &views)?;
     warehouse_gauges(&registry, &warehouses, &views)?;
@@ -150,6 +151,8 @@ fn view_counters(registry: &Registry, state: &State) -> Done {
     let cycles = counters(registry, f::VIEW_CYCLES)?;
     let refreshes = counters(registry, f::REFRESHES)?;
     let seconds = counters(registry, f::REFRESH_SECONDS)?;
+    let skipped = counters(registry, f::RECORDS_SKIPPED)?;
+    let foreign = counters(registry, f::FOREIGN_REFRESHES)?;
     for (view, info) in &state.catalog.views {
         let Some(totals) = state.totals.get(view) else {
             continue;
@@ -166,6 +169,12 @@ fn view_counters(registry: &Registry, state: &State) -> Done {
             count(&refreshes, &labels, number(*total))?;
         }
         count(&seconds, &[view, warehouse], totals.refresh_time)?;
+        count(&skipped, &[view, warehouse], number(totals.skipped))?;
+        for by in [RefreshedBy::Auto, RefreshedBy::Statement] {
+            let total = totals.foreign.get(by.label()).copied();
+            let labels = [view, warehouse, by.label()];
+            count(&foreign, &labels, number(total.unwrap_or_default()))?;
+        }
     }
     Ok(())
 }
@@ -181,14 +190,17 @@ fn api_requests(registry: &Registry, state: &State) -> Done {
     Ok(())
 }
 
-fn view_lag(registry: &Registry, views: &[(&ViewSnapshot, &ViewInfo)]) -> Done {
+fn view_lag(registry: &Registry, views: &[(&ViewSnapshot, &ViewInfo)], now: Timestamp) -> Done {
+    let unread_age = gauges(registry, f::VIEW_UNREAD_AGE)?;
     let data_ts = gauges(registry, f::VIEW_DATA_TIMESTAMP)?;
     let target_lag = gauges(registry, f::VIEW_TARGET_LAG)?;
     let interval = gauges(registry, f::VIEW_INTERVAL)?;
     let min_target = gauges(registry, f::VIEW_MIN_TARGET_LAG)?;
     let deadline = gauges(registry, f::VIEW_RETENTION_DEADLINE)?;
-    for (view, info) in views {
+    for (view, _) in views {
         let labels = [view.view.as_str(), view.warehouse.as_str()];
+        let age = view.unread.map(|unread| unread.age(now).as_secs_f64());
+        set_known(&unread_age, &labels, age)?;
         set_known(&data_ts, &labels, view.data_ts.map(|at| at.as_secs_f64()))?;
         set_known(
             &target_lag,
@@ -204,9 +216,8 @@ fn view_lag(registry: &Registry, views: &[(&ViewSnapshot, &ViewInfo)]) -> Done {
             let reachable = view.reachable_target_lag.map(|lag| lag.as_secs_f64());
             set_known(&min_target, &labels, reachable)?;
         }
-        if let (Some(data_ts), Some(retention)) = (view.data_ts, info.retention) {
-            set(&deadline, &labels, (data_ts + retention).as_secs_f64())?;
-        }
+        let ends_at = view.retention_ends_at.map(|at| at.as_secs_f64());
+        set_known(&deadline, &labels, ends_at)?;
     }
     Ok(())
 }
@@ -216,11 +227,17 @@ fn view_condition(registry: &Registry, views: &[(&ViewSnapshot, &ViewInfo)]) -> 
     let reasons = gauges(registry, f::VIEW_WAIT_REASON)?;
     let slo_active = gauges(registry, f::VIEW_SLO_ACTIVE)?;
     let infeasible = gauges(registry, f::VIEW_INFEASIBLE)?;
+    let alerts = gauges(registry, f::VIEW_ALERT)?;
     for (view, _) in views {
         let (id, warehouse) = (view.view.as_str(), view.warehouse.as_str());
         for state in StateName::ALL {
             let labels = [id, warehouse, state.label()];
             set(&states, &labels, flag(view.state == state))?;
+        }
+        let alert = view.alert.as_ref().map(|alert| alert.reason);
+        for reason in AlertReason::ALL {
+            let labels = [id, warehouse, reason.label()];
+            set(&alerts, &labels, flag(alert == Some(reason)))?;
         }
         let waits_for = view.wait.map(|wait| wait.reason);
         for reason in WaitReason::ALL {

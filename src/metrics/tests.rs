@@ -35,6 +35,7 @@ fn full() -> Metrics {
     world.refresh("orders", 3);
     world.refresh("orders", 3);
     world.fail("orders", FailureClass::Transient, "serializable isolation");
+    world.probe("orders");
     let metrics = metrics_of(&world);
     metrics.count_call("rt", "execute", "ok");
     metrics.heartbeat(world.now);

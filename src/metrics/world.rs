@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidekeeper_scheduler::{
-    Billing, Command, Event, Failure, FailureClass, Mode, Notice, Outcome, Output, OverloadOrder,
-    Phase, Plan, Priority, ScheduleId, Scheduler, Snapshot, Span, StatementId, StatementStatus,
-    StatementTimeout, SubmitAnswer, Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
-    WhileClosed,
+    Billing, Command, Event, Failure, FailureClass, Mode, Notice, Outcome, Outcomes, Output,
+    OverloadOrder, Phase, Plan, Priority, ScheduleId, Scheduler, Seen, Snapshot, Span, StatementId,
+    StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewId, ViewSpec, WarehouseId,
+    WarehouseSpec, WhileClosed,
 };
 
 use super::{Catalog, ViewInfo};
@@ -36,8 +36,8 @@ pub(crate) fn view(id: &str, target_secs: i64) -> ViewSpec {
         priority: Priority::Normal,
         schedule: None,
         closed: WhileClosed::Pause,
-        probe_every: None,
-        retention: None,
+        probe_every: Some(Span::from_secs(3)),
+        retention: Some(Span::from_secs(86_400)),
         after: Vec::new(),
         mode: Mode::Active,
         timeout: StatementTimeout::Default(Span::from_secs(3_600)),
@@ -56,6 +56,7 @@ impl World {
             max_in_flight: 2,
             billing: Billing::Provisioned,
             overload: OverloadOrder::Fair,
+            outcomes: Outcomes::Off,
         };
         let office = Phase {
             open: false,
@@ -98,6 +99,17 @@ impl World {
         self.now += Span::from_secs(secs);
         self.scheduler.handle_timeout(self.now);
         self.drain();
+    }
+
+    /// A probe sees that nothing is unread.
+    pub(crate) fn probe(&mut self, id: &str) {
+        let seen = Seen {
+            at: self.now,
+            oldest: None,
+            bytes: None,
+        };
+        let view = id.into();
+        self.tell(Event::Probed { view, seen });
     }
 
     fn drain(&mut self) {
@@ -173,7 +185,6 @@ impl World {
                 warehouse: spec.warehouse.clone(),
                 database: "dev".to_owned(),
                 stream: Some("clicks".to_owned()),
-                retention: Some(Span::from_secs(86_400)),
                 labels: BTreeMap::new(),
             };
             (spec.id.clone(), info)

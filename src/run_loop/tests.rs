@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, Outcome, OverloadOrder, Plan, Priority, StatementId, StatementStatus,
-    StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, Outcome, Outcomes, OverloadOrder, Plan, Priority, StatementId,
+    StatementStatus, StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
 use super::*;
@@ -51,7 +51,7 @@ impl Execute for Fake {
                 attempt,
                 answer: ResolveAnswer::NotRunning,
             },
-            Command::Describe { .. } | Command::Cancel { .. } => {
+            Command::Describe { .. } | Command::Cancel { .. } | Command::Sweep { .. } => {
                 unreachable!("every submit here ends at once or never")
             }
         }
@@ -108,6 +108,7 @@ fn plan(views: &[&str]) -> Plan {
             max_in_flight: 4,
             billing: Billing::Provisioned,
             overload: OverloadOrder::Fair,
+            outcomes: Outcomes::Off,
         }],
         views: views.iter().map(view).collect(),
         schedules: std::collections::BTreeMap::new(),

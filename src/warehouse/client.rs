@@ -21,7 +21,9 @@ use tidekeeper_scheduler::{
 };
 
 use super::classify::{self, CallFailure, Stage};
+use super::failure::call_failure;
 use super::limit::Limits;
+use super::sweep::Form;
 use super::{Auth, Call, Life, Refresh, Settings, Target, names, sql};
 
 /// A connection that is not there by then is taken for unreachable.
@@ -51,6 +53,8 @@ pub struct Client {
     offset: Mutex<Option<Offset>>,
     /// Attempts whose submit was not answered: their `CreatedAt` may be an earlier one.
     unanswered: Mutex<BTreeSet<u64>>,
+    /// What each user's records of refreshes can be asked for.
+    pub(super) forms: Mutex<BTreeMap<Auth, Form>>,
     /// The latest look at what runs, shared by all who asked before it began.
     active: tokio::sync::Mutex<Option<Active>>,
 }
@@ -107,6 +111,7 @@ impl Client {
             asked: AtomicU64::new(0),
             offset: Mutex::new(None),
             unanswered: Mutex::new(BTreeSet::new()),
+            forms: Mutex::new(BTreeMap::new()),
             active: tokio::sync::Mutex::new(None),
         }
     }
@@ -479,7 +484,12 @@ impl Client {
 
     /// `CreatedAt` lies between sending and receiving: less the time of sending it is the
     /// server's clock minus ours, and a little more. The least of many is the best.
-    fn learn_offset(&self, name: &str, sent_at: Timestamp, created_at: Option<&DateTime>) {
+    pub(super) fn learn_offset(
+        &self,
+        name: &str,
+        sent_at: Timestamp,
+        created_at: Option<&DateTime>,
+    ) {
         let serial = name
             .rsplit('-')
             .next()
@@ -502,9 +512,13 @@ impl Client {
     }
 
     fn end(&self, at: Option<&DateTime>) -> Option<Timestamp> {
+        Some(timestamp(at?) - self.offset_span())
+    }
+
+    /// Server's clock minus ours, as far as it is known.
+    pub(super) fn offset_span(&self) -> Span {
         let offset = *self.offset.lock().unwrap_or_else(PoisonError::into_inner);
-        let span = offset.map_or(Span::ZERO, |offset| offset.span);
-        Some(timestamp(at?) - span)
+        offset.map_or(Span::ZERO, |offset| offset.span)
     }
 
     fn lock_unanswered(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
@@ -536,65 +550,4 @@ pub(super) fn answer_within(
         .operation_attempt_timeout(wait + grace)
         .build();
     aws_sdk_redshiftdata::config::Builder::new().timeout_config(limits)
-}
-
-fn call_failure<E>(error: &SdkError<E>) -> CallFailure
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    match error {
-        SdkError::ServiceError(context) => {
-            let status = context.raw().status().as_u16();
-            let code = context.err().code().unwrap_or_default();
-            let message = context.err().message().unwrap_or_default();
-            if code.is_empty() && status < 500 {
-                let text = chain(error);
-                return classify::unreadable(&format!("HTTP {status}: {text}"));
-            }
-            classify::service_error(code, status, message)
-        }
-        SdkError::ConstructionFailure(_) => classify::not_sent(&chain(error)),
-        SdkError::DispatchFailure(_) => {
-            let text = chain(error);
-            // hyper names the phase; before the connection stands nothing was sent.
-            let unsent = [
-                "(Connect)",
-                "HTTP connect",
-                "dns error",
-                "credential",
-                "identity",
-                "region",
-            ];
-            if unsent.iter().any(|part| text.contains(part)) {
-                classify::not_sent(&text)
-            } else {
-                classify::answer_lost(&text)
-            }
-        }
-        SdkError::TimeoutError(_) => classify::answer_lost("no answer came in time"),
-        SdkError::ResponseError(context) => {
-            let status = context.raw().status().as_u16();
-            let text = chain(error);
-            if status >= 500 {
-                return classify::service_error("", status, &text);
-            }
-            classify::unreadable(&text)
-        }
-        _ => classify::answer_lost(&chain(error)),
-    }
-}
-
-/// An error with its causes, none of which prints its own.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    classify::one_line(&text)
 }

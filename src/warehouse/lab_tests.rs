@@ -8,7 +8,7 @@ use aws_sdk_redshiftdata::config::Credentials;
 use tidekeeper_lab::World;
 use tidekeeper_scheduler::{
     AttemptId, Command, DescribeAnswer, Event, FailureClass, Output, Plan, ResolveAnswer,
-    Scheduler, Span, StatementStatus, SubmitAnswer,
+    Scheduler, Span, StatementStatus, SubmitAnswer, Sweep,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -175,6 +175,13 @@ fn attempt() -> AttemptId {
                 Event::Scanned {
                     warehouse,
                     result: Ok(Vec::new()),
+                },
+            ),
+            Output::Command(Command::Sweep { warehouse, .. }) => scheduler.handle(
+                Timestamp::from_micros(0),
+                Event::Swept {
+                    warehouse,
+                    result: Ok(Sweep::default()),
                 },
             ),
             Output::Command(Command::Submit { attempt, .. }) => return attempt,

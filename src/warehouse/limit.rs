@@ -13,6 +13,7 @@ use crate::clock::duration;
 const DESCRIBE_QUOTA: f64 = 100.0;
 const LIST_QUOTA: f64 = 3.0;
 const CANCEL_QUOTA: f64 = 3.0;
+const RESULT_QUOTA: f64 = 20.0;
 
 /// The limits of one (account, region).
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Limits {
     pub(super) describe: Limit,
     pub(super) list: Limit,
     pub(super) cancel: Limit,
+    pub(super) result: Limit,
 }
 
 impl Limits {
@@ -28,6 +30,7 @@ impl Limits {
             describe: Limit::new(DESCRIBE_QUOTA * share),
             list: Limit::new(LIST_QUOTA * share),
             cancel: Limit::new(CANCEL_QUOTA * share),
+            result: Limit::new(RESULT_QUOTA * share),
         }
     }
 }

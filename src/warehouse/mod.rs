@@ -8,14 +8,17 @@
 mod classify;
 mod client;
 mod clients;
+mod failure;
 #[cfg(test)]
 mod lab_tests;
 mod limit;
 mod names;
+mod outcome;
 pub mod question;
 #[cfg(test)]
 mod question_tests;
 mod sql;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -102,7 +102,14 @@ impl Client {
             self.refuses_wait.store(true, Ordering::Relaxed);
             sent = self.put(question, &name, None).await;
         }
-        let id = StatementId::from(sent?);
+        let sent = sent?;
+        let id = StatementId::from(sent.id);
+        if let Some(ended) = sent.ended {
+            return match ended.result {
+                Some(result) => self.result(&result).await,
+                None => Ok(Rows::default()),
+            };
+        }
         let limit = tokio::time::timeout(question.limit, self.ended(&id));
         let Ok(ended) = limit.await else {
             let told = match self.cancel(&id).await {
@@ -132,9 +139,10 @@ impl Client {
         question: &Question<'_>,
         name: &str,
         wait: Option<i32>,
-    ) -> Result<String, CallFailure> {
+    ) -> Result<Sent, CallFailure> {
         let token = names::client_token(name);
-        let id = if question.settings.is_empty() {
+        let sent_at = (self.life.now)();
+        let (id, ended) = if question.settings.is_empty() {
             let mut call = self
                 .api
                 .execute_statement()
@@ -154,9 +162,14 @@ impl Client {
             };
             let within = answer_within(wait, ANSWER_GRACE);
             let sent = call.customize().config_override(within).send();
-            self.counted("ExecuteStatement", sent.await)?
-                .id()
-                .map(ToOwned::to_owned)
+            let output = self.counted("ExecuteStatement", sent.await)?;
+            self.learn_offset(name, sent_at, output.created_at());
+            let status = output.status().map_or("", |status| status.as_str());
+            // A failure's text costs a question.
+            let ended = classify::stage(status) == Stage::Finished;
+            let id = output.id().map(ToOwned::to_owned);
+            let result = id.clone().filter(|_| output.has_result_set() == Some(true));
+            (id, ended.then_some(Ended { result }))
         } else {
             let mut call = self
                 .api
@@ -179,11 +192,11 @@ impl Client {
             };
             let within = answer_within(wait, ANSWER_GRACE);
             let sent = call.customize().config_override(within).send();
-            self.counted("BatchExecuteStatement", sent.await)?
-                .id()
-                .map(ToOwned::to_owned)
+            let output = self.counted("BatchExecuteStatement", sent.await)?;
+            (output.id().map(ToOwned::to_owned), None)
         };
-        id.ok_or_else(|| classify::unreadable("it names no statement"))
+        let id = id.ok_or_else(|| classify::unreadable("it names no statement"))?;
+        Ok(Sent { id, ended })
     }
 
     /// Waits for the end; the id under which the result is, if there is one.
@@ -220,6 +233,7 @@ impl Client {
         let mut rows = Rows::default();
         let mut next = None;
         for _ in 0..PAGES_MAX {
+            self.limits.result.turn((self.life.now)()).await;
             let call = self.api.get_statement_result().id(id).set_next_token(next);
             let within = answer_within(None, ANSWER_GRACE);
             let sent = call.customize().config_override(within).send();
@@ -242,6 +256,12 @@ impl Client {
         let text = format!("the result has more than {PAGES_MAX} pages");
         Err(refused(FailureClass::Unknown, &text))
     }
+}
+
+/// A statement that was sent, and its end where that was told at once.
+struct Sent {
+    id: String,
+    ended: Option<Ended>,
 }
 
 /// A statement that is through, and under which id its result is.

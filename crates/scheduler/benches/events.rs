@@ -11,8 +11,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidekeeper_scheduler::{
-    ApiScope, AttemptId, Billing, Command, Event, Mode, Outcome, Output, OverloadOrder, Plan,
-    Priority, Scheduler, Span, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp,
+    ApiScope, AttemptId, Billing, Command, Event, Mode, Outcome, Outcomes, Output, OverloadOrder,
+    Plan, Priority, Scheduler, Span, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp,
     ViewSpec, WarehouseSpec, WhileClosed,
 };
 
@@ -49,6 +49,7 @@ fn plan(views: usize) -> Plan {
             max_in_flight: 64,
             billing: Billing::Provisioned,
             overload: OverloadOrder::Fair,
+            outcomes: Outcomes::Off,
         }],
         views: views.collect(),
         schedules: BTreeMap::new(),

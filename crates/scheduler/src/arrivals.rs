@@ -43,7 +43,7 @@ impl View {
     /// The size of a refresh that starts now, and whether it is known well enough to learn
     /// from.
     pub(crate) fn size(&self, now: Timestamp) -> (f64, bool) {
-        let gap = now - self.data_ts.unwrap_or(now - self.spec.target_lag);
+        let gap = now - self.holds().unwrap_or(now - self.spec.target_lag);
         match (self.rate, self.seen(now)) {
             (None, _) => (gap.as_secs_f64(), true),
             (Some(_), Some(seen)) => {
@@ -65,7 +65,9 @@ impl Scheduler {
             return;
         };
         let outdated = view.seen.is_some_and(|before| before.at >= seen.at)
-            || view.last_success_at.is_some_and(|at| seen.at < at);
+            || view.last_success_at.is_some_and(|at| seen.at < at)
+            // It was looked for from an earlier position.
+            || seen.oldest.is_some_and(|oldest| Some(oldest) <= view.holds());
         if outdated || seen.at > now {
             return;
         }
@@ -86,7 +88,8 @@ impl Scheduler {
         }
         view.seen = Some(seen);
         // Where nothing is unread, the view holds everything up to that moment.
-        if seen.oldest.is_none() && view.data_ts.is_some() {
+        let judged = view.unjudged.is_none() && !view.catching_up;
+        if seen.oldest.is_none() && view.data_ts.is_some() && judged {
             view.data_ts = view.data_ts.max(Some(seen.at));
         }
         let ready = matches!(view.state.due(), Some(Due::Ready { .. }));

@@ -9,7 +9,6 @@ use crate::plan::{Billing, Mode};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Attempt, Due, DueWhy, State, View};
-use crate::warehouse::Access;
 
 /// A long poll is at most this long (`WaitTimeSeconds` 1–30).
 pub(crate) const WAIT_MAX: Span = Span::from_secs(30);
@@ -36,7 +35,7 @@ impl Scheduler {
         let first = self
             .warehouses
             .iter()
-            .filter(|warehouse| warehouse.access == Access::Open && warehouse.has_room())
+            .filter(|warehouse| warehouse.admits() && warehouse.has_room())
             .filter(|warehouse| {
                 let budget = self.budgets.get(&warehouse.spec.api_scope);
                 budget.is_some_and(crate::warehouse::Budget::admits)
@@ -50,7 +49,7 @@ impl Scheduler {
     pub(crate) fn admission_deadline(&self) -> Option<Deadline> {
         self.warehouses
             .iter()
-            .filter(|warehouse| warehouse.access == Access::Open && !warehouse.ready.is_empty())
+            .filter(|warehouse| warehouse.admits() && !warehouse.ready.is_empty())
             .filter_map(|warehouse| {
                 if warehouse.has_room() {
                     // Where all who wait catch up, the end of another catch-up lets them in.
@@ -102,7 +101,7 @@ impl Scheduler {
         let name = view.spec.id.clone();
         let index = view.warehouse;
         // W is learned from views on their ordinary rhythm only.
-        if origin == Origin::Lag && view.data_ts.is_some() && view.trouble.is_none() {
+        if origin == Origin::Lag && view.holds().is_some() && view.trouble.is_none() {
             let warehouse = view.warehouse;
             let most = view.spec.target_lag / 10;
             if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
@@ -156,7 +155,7 @@ impl Scheduler {
     fn attempt(&self, view: &View, id: AttemptId, origin: Origin, hurried: bool) -> Attempt {
         let target_lag = self.target_lag(view).unwrap_or(view.spec.target_lag);
         let (size, known) = view.size(self.now);
-        let expected = view.model.fit().map(|_| view.expected(self.now));
+        let expected = view.present_model().fit().map(|_| view.expected(self.now));
         let foreseen = self.warehouses.get(view.warehouse).and_then(|warehouse| {
             let factor = view.margin_factor(&warehouse.margin);
             expected.map(|expected| expected.scale(factor))
@@ -241,7 +240,7 @@ impl Scheduler {
             .warehouses
             .get(view.warehouse)
             .is_some_and(|warehouse| warehouse.spec.billing == Billing::Provisioned);
-        if view.refreshes != 1 || !provisioned || !view.spec.after.is_empty() {
+        if view.refreshes != 1 || view.recalled || !provisioned || !view.spec.after.is_empty() {
             return interval;
         }
         let share = unit_interval(self.seed, view.spec.id.as_str(), 1);

@@ -4,13 +4,13 @@
 //! suspension (control law §1–§5, §8).
 //! Invariant: `data_ts` never decreases, and never moves on a failure.
 
-use crate::event::{Cycle, Failure, FailureClass, Notice, Origin, Outcome};
+use crate::event::{Cycle, Failure, FailureClass, Notice, Origin};
 use crate::law::{Verdict, doubling, unit_interval};
+use crate::record::{Asked, Outcome};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
-use crate::view::{
-    Attempt, Due, DueWhy, FeasibilityChange, POOLED_BELOW, State, Suspension, Trouble,
-};
+use crate::trouble::{FeasibilityChange, Trouble};
+use crate::view::{Attempt, Due, DueWhy, POOLED_BELOW, State, Suspension, Unjudged};
 
 /// A suspended view is tried again after this, then after twice as long, and so on.
 const PROBE_AFTER: Span = Span::from_secs(15 * 60);
@@ -29,17 +29,11 @@ impl Scheduler {
             .unwrap_or(self.now)
             .max(attempt.submitted_at)
             .min(self.now);
-        let duration = finished_at - attempt.submitted_at;
-        self.learn_duration(slot, attempt, duration, outcome);
-        let cycle = self.close_cycle(slot, attempt, finished_at);
+        // Of the one before nothing more will be heard in time.
+        self.conclude(slot, Outcome::Data);
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        view.catching_up = matches!(outcome, Outcome::MoreData { .. });
-        view.data_ts = view.data_ts.max(match outcome {
-            Outcome::Data | Outcome::NoData => attempt.data_ts,
-            Outcome::MoreData { up_to } => attempt.data_ts.min(up_to),
-        });
         // What a probe saw before is read now.
         view.seen = view.seen.filter(|seen| seen.at >= finished_at);
         view.trouble = Trouble::default();
@@ -47,32 +41,72 @@ impl Scheduler {
         view.refreshes += 1;
         view.last_finish_at = Some(finished_at);
         view.last_success_at = Some(finished_at);
-        view.last_duration = Some(duration);
+        view.last_duration = Some(finished_at - attempt.submitted_at);
+        view.unjudged = Some(Unjudged {
+            attempt: attempt.clone(),
+            finished_at,
+        });
+        let (name, index) = (view.spec.id.clone(), view.warehouse);
+        if attempt.suspension.is_some() {
+            self.notice(Notice::Resumed { view: name.clone() });
+        }
+        if let Some(warehouse) = self.warehouses.get_mut(index) {
+            warehouse.wake.end(finished_at);
+        }
+        self.breaker_hears_answer(index);
+        let asked = Asked {
+            view: name,
+            attempt: attempt.id,
+            submitted_at: attempt.submitted_at,
+            finished_at: Some(finished_at),
+        };
+        let waits = self.ask_verdict(index, asked);
+        if outcome != Outcome::Data || !waits {
+            self.conclude(slot, outcome);
+        }
+        self.settle(slot);
+    }
+
+    /// What the latest refresh did is known, or will not be: it counts, and is learned from.
+    pub(crate) fn conclude(&mut self, slot: usize, outcome: Outcome) {
+        let Some(unjudged) = self.view_mut(slot).and_then(|view| view.unjudged.take()) else {
+            return;
+        };
+        let Unjudged {
+            attempt,
+            finished_at,
+        } = unjudged;
+        let attempt = &attempt;
+        let duration = finished_at - attempt.submitted_at;
+        self.learn_duration(slot, attempt, duration, outcome);
+        let cycle = self.close_cycle(slot, attempt, finished_at, outcome);
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
+        view.catching_up = matches!(outcome, Outcome::MoreData { .. });
+        view.recomputes = outcome == Outcome::Recomputed;
+        view.data_ts = view.data_ts.max(match outcome {
+            Outcome::MoreData { up_to } => attempt.data_ts.min(up_to),
+            Outcome::Data
+            | Outcome::NoData
+            | Outcome::SomeSkipped
+            | Outcome::AllSkipped
+            | Outcome::Recomputed => attempt.data_ts,
+        });
         view.cycle_void = false;
         let name = view.spec.id.clone();
         self.notice(Notice::Refreshed {
-            view: name.clone(),
+            view: name,
             attempt: attempt.id,
             outcome,
             duration,
             finished_at,
             cycle,
         });
-        if attempt.suspension.is_some() {
-            self.notice(Notice::Resumed { view: name });
-        }
         if let Some(cycle) = cycle {
             self.judge_feasibility(slot, attempt, cycle);
         }
         self.learn_load(slot);
-        let index = self.view(slot).map(|view| view.warehouse);
-        if let Some(warehouse) = index.and_then(|index| self.warehouses.get_mut(index)) {
-            warehouse.wake.end(finished_at);
-        }
-        if let Some(index) = index {
-            self.breaker_hears_answer(index);
-        }
-        self.settle(slot);
         for child in self.children.get(&slot).cloned().unwrap_or_default() {
             self.offer_news(child, slot);
         }
@@ -87,11 +121,14 @@ impl Scheduler {
             self.learn_lateness(slot, duration > foreseen);
         }
         if let Some(view) = self.view_mut(slot) {
-            let size = match outcome {
-                Outcome::NoData => 0.0,
-                Outcome::Data | Outcome::MoreData { .. } => attempt.size,
-            };
-            view.model.learn(size, duration);
+            match outcome {
+                Outcome::NoData => view.model.learn(0.0, duration),
+                Outcome::Recomputed => view.recompute.learn(attempt.size, duration),
+                Outcome::Data
+                | Outcome::MoreData { .. }
+                | Outcome::SomeSkipped
+                | Outcome::AllSkipped => view.model.learn(attempt.size, duration),
+            }
         }
     }
 
@@ -117,7 +154,13 @@ impl Scheduler {
 
     /// A cycle ends with a successful refresh (control law §5). The first refresh is none,
     /// nor is one that a pause or a closed schedule has touched.
-    fn close_cycle(&mut self, slot: usize, attempt: &Attempt, at: Timestamp) -> Option<Cycle> {
+    fn close_cycle(
+        &mut self,
+        slot: usize,
+        attempt: &Attempt,
+        at: Timestamp,
+        outcome: Outcome,
+    ) -> Option<Cycle> {
         let view = self.view(slot)?;
         let target_lag = self.target_lag(view)?;
         let before = view.data_ts?;
@@ -127,7 +170,8 @@ impl Scheduler {
         }
         // Where arrivals are seen, a cycle begins with the oldest record that was unread.
         let since = if attempt.probed {
-            attempt.oldest?
+            // One that read nothing has answered to no record.
+            attempt.oldest.filter(|_| outcome != Outcome::NoData)?
         } else {
             before
         };
@@ -165,7 +209,7 @@ impl Scheduler {
     }
 
     /// A parent has new data: its child goes now, unless it can wait for the next time.
-    fn offer_news(&mut self, child: usize, parent: usize) {
+    pub(crate) fn offer_news(&mut self, child: usize, parent: usize) {
         let (Some(view), Some(parent)) = (self.view(child), self.view(parent)) else {
             return;
         };
@@ -266,6 +310,13 @@ impl Scheduler {
         view.trouble.count(&failure, now);
         view.unanswered = None;
         let index = view.warehouse;
+        let asked = Asked {
+            view: view.spec.id.clone(),
+            attempt: attempt.id,
+            submitted_at: attempt.submitted_at,
+            finished_at: Some(now),
+        };
+        self.ask_verdict(index, asked);
         let blameless = self.breaker_hears_failure(index, attempt.id, &failure);
         let Some(view) = self.view_mut(slot) else {
             return;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::plan::{Phase, Plan, ScheduleId, StatementId, ViewId, WarehouseId};
+use crate::record::{Asked, Foreign, Outcome, Sweep};
 use crate::time::{Span, Timestamp};
 
 /// One try at refreshing one view, unique in the life of a scheduler.
@@ -71,6 +72,11 @@ pub enum Event {
     Resolved {
         attempt: AttemptId,
         answer: ResolveAnswer,
+    },
+    /// Answer to [`Command::Sweep`].
+    Swept {
+        warehouse: WarehouseId,
+        result: Result<Sweep, Failure>,
     },
     /// A probe has looked what lies unread on the view's stream.
     Probed { view: ViewId, seen: Seen },
@@ -151,29 +157,6 @@ pub enum StatementStatus {
     },
     /// Failed or aborted: nothing was committed.
     Failed(Failure),
-}
-
-/// What a successful refresh did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Finished. Also where no verdict was read.
-    Data,
-    NoData,
-    /// It stopped before the end of the stream, with records up to `up_to` where that is known.
-    MoreData {
-        up_to: Option<Timestamp>,
-    },
-}
-
-impl Outcome {
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::NoData => "no_data",
-            Self::MoreData { .. } => "more_data",
-        }
-    }
 }
 
 /// A failure, classified by the shell before it came here.
@@ -321,6 +304,13 @@ pub enum Command {
     },
     /// Find out by name whether a submit without an answer is running.
     Resolve { attempt: AttemptId, view: ViewId },
+    /// Read from the warehouse's own records what these attempts did, and which refreshes of
+    /// planned views somebody else has made since.
+    Sweep {
+        warehouse: WarehouseId,
+        since: Timestamp,
+        asked: Vec<Asked>,
+    },
 }
 
 /// What [`crate::Scheduler::poll`] gives.
@@ -359,6 +349,8 @@ pub enum DeadlineReason {
     Breaker,
     /// When a failed scan is to be tried again.
     Scan,
+    /// When a warehouse's records are to be read.
+    Sweep,
     /// When a drain's budget ends.
     Drain,
 }
@@ -394,6 +386,34 @@ pub enum Notice {
         finished_at: Timestamp,
         /// The cycle it closed; `None` for a first refresh and for a view not on duty.
         cycle: Option<Cycle>,
+    },
+    /// Somebody else has refreshed the view.
+    Foreign {
+        view: ViewId,
+        refresh: Foreign,
+    },
+    /// A refresh has left records out.
+    Skipped {
+        view: ViewId,
+        /// 0 where the scan's records could not be read.
+        records: u64,
+        all: bool,
+        reason: Option<Arc<str>>,
+    },
+    /// The warehouse says of a refresh what no rule knows.
+    UnknownStatus {
+        view: ViewId,
+        text: Arc<str>,
+    },
+    /// The view was dropped and created again: what was learned of it is forgotten.
+    Recreated {
+        view: ViewId,
+    },
+    /// The warehouse's records could not be read; refreshes count as `data` meanwhile.
+    SweepFailed {
+        warehouse: WarehouseId,
+        failure: Failure,
+        retry_at: Timestamp,
     },
     /// An attempt ended badly and the view is to be tried again at `retry_at`.
     Failed {

@@ -17,26 +17,31 @@ mod invariants;
 mod law;
 mod overload;
 mod plan;
+mod record;
 mod reload;
 mod scheduler;
 mod snapshot;
+mod sweep;
 mod time;
+mod trouble;
 mod view;
 mod wake;
 mod warehouse;
 
 pub use event::{
     AttemptId, Command, Cycle, Deadline, DeadlineReason, DescribeAnswer, Event, Failure,
-    FailureClass, Found, Notice, Origin, Outcome, Output, ResolveAnswer, Seen, StatementStatus,
+    FailureClass, Found, Notice, Origin, Output, ResolveAnswer, Seen, StatementStatus,
     SubmitAnswer,
 };
 pub use law::unit_interval;
 pub use plan::{
-    ApiScope, Billing, Mode, OverloadOrder, Phase, Plan, Priority, ScheduleId, StatementId,
-    StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, Outcomes, OverloadOrder, Phase, Plan, Priority, ScheduleId,
+    StatementId, StatementTimeout, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
+pub use record::{Asked, Foreign, Outcome, Read, Record, RefreshedBy, Sweep};
 pub use scheduler::Scheduler;
 pub use snapshot::{
-    Access, Snapshot, StateName, ViewSnapshot, Wait, WaitReason, WarehouseSnapshot,
+    Access, Snapshot, StateName, Unread, ViewSnapshot, Wait, WaitReason, WarehouseSnapshot,
 };
 pub use time::{Span, Timestamp};
+pub use view::{Alert, AlertReason};

@@ -118,7 +118,7 @@ impl Scheduler {
         let target_lag = self.target_lag(view).unwrap_or(view.spec.target_lag);
         let since = view
             .oldest_unread()
-            .unwrap_or_else(|| view.data_ts.unwrap_or(view.taken_up_at));
+            .unwrap_or_else(|| view.holds().unwrap_or(view.taken_up_at));
         let lag = (self.now - since).as_secs_f64() + view.expected(self.now).as_secs_f64();
         lag / target_lag.as_secs_f64().max(1e-3)
     }

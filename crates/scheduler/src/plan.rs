@@ -95,6 +95,19 @@ pub struct WarehouseSpec {
     pub max_in_flight: u32,
     pub billing: Billing,
     pub overload: OverloadOrder,
+    pub outcomes: Outcomes,
+}
+
+/// How closely the warehouse's own records of refreshes are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Outcomes {
+    /// What each refresh did is read.
+    Every,
+    /// Once a minute, and only while the warehouse is awake anyway.
+    Sampled,
+    /// A finished refresh counts as `data`.
+    #[default]
+    Off,
 }
 
 /// Who goes first when the targets need more slots than there are (control law §6).

@@ -10,9 +10,12 @@ use crate::law::{doubling, unit_interval};
 use crate::plan::{
     ApiScope, Phase, Plan, ScheduleId, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
 };
+use crate::record::Outcome;
 use crate::scheduler::{Lifecycle, Scheduler};
+use crate::sweep::Sweeps;
 use crate::time::{Span, Timestamp};
-use crate::view::{Attempt, Due, Leaving, NeverWhy, STATEMENT_LIFE_MAX, State, Trouble, View};
+use crate::trouble::Trouble;
+use crate::view::{Attempt, Due, Leaving, NeverWhy, STATEMENT_LIFE_MAX, State, View};
 use crate::warehouse::{Access, Budget, Warehouse};
 
 const SCAN_RETRY: Span = Span::from_secs(1);
@@ -76,6 +79,7 @@ impl Scheduler {
                     known.spec = spec;
                     let pending = matches!(known.access, Access::Scanning { .. });
                     if moved {
+                        known.sweeps = Sweeps::default();
                         known.access = Access::Scanning {
                             tries: 0,
                             moved: pending,
@@ -150,6 +154,9 @@ impl Scheduler {
         if let Some(place) = self.views.get_mut(slot) {
             *place = Some(added);
         }
+        if let Some(home) = self.warehouses.get_mut(warehouse) {
+            home.sweeps.look_back();
+        }
         self.notice(Notice::ViewAdded { view });
         self.settle(slot);
     }
@@ -170,6 +177,7 @@ impl Scheduler {
         let Some(leaving) = self.view_mut(slot).and_then(|v| v.wish.leaving.take()) else {
             return false;
         };
+        self.conclude(slot, Outcome::Data);
         self.forget_load(slot);
         // Paused is the state that no index knows.
         self.set_state(slot, State::Paused);
@@ -444,6 +452,9 @@ impl Scheduler {
     }
 
     pub(crate) fn take_shutdown(&mut self, until: Timestamp) {
+        for index in 0..self.warehouses.len() {
+            self.conclude_unjudged(index);
+        }
         self.lifecycle = match self.lifecycle {
             Lifecycle::Running => Lifecycle::Draining { until },
             Lifecycle::Draining { until: before } => Lifecycle::Draining {

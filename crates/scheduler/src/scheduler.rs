@@ -89,6 +89,7 @@ impl Scheduler {
             Event::Described { attempt, answer } => self.take_describe_answer(attempt, answer),
             Event::Cancelled { attempt, result } => self.take_cancel_answer(attempt, result),
             Event::Resolved { attempt, answer } => self.take_resolve_answer(attempt, answer),
+            Event::Swept { warehouse, result } => self.take_sweep(&warehouse, result),
             Event::Probed { view, seen } => self.take_probe(&view, seen),
             Event::Refresh { view, origin } => self.take_refresh_wish(&view, origin),
             Event::Pause { view } => self.take_pause(&view),
@@ -227,6 +228,7 @@ impl Scheduler {
         }
         self.retry_scans();
         self.pass_breakers();
+        self.begin_sweeps();
         let now = self.now;
         for warehouse in &mut self.warehouses {
             if warehouse.slots.regrows_at().is_some_and(|at| at <= now) {
@@ -328,7 +330,7 @@ impl Scheduler {
             return start;
         }
         let latest = view.latest_start(target_lag, &warehouse.margin, Span::ZERO);
-        view.data_ts.unwrap_or(view.taken_up_at) + latest
+        view.holds().unwrap_or(view.taken_up_at) + latest
     }
 
     /// Where an idle view belongs now: gone, replaced, adopting, paused, or waiting.
@@ -359,7 +361,7 @@ impl Scheduler {
     fn next_due(&self, view: &View) -> Due {
         let due = self.next_due_unguarded(view);
         // Before the stream forgets what the view has not read (control law §8).
-        let (Some(retention), Some(data_ts)) = (view.spec.retention, view.data_ts) else {
+        let (Some(retention), Some(data_ts)) = (view.spec.retention, view.holds()) else {
             return due;
         };
         let guard = (data_ts + retention / 2).max(self.now);
@@ -389,7 +391,7 @@ impl Scheduler {
             };
         }
         if let Some(seen) = view.seen(self.now).filter(|seen| seen.oldest.is_none())
-            && view.data_ts.is_some()
+            && view.holds().is_some()
         {
             return Due::At {
                 at: view.believed_until(seen),
@@ -418,7 +420,7 @@ impl Scheduler {
         let Some(warehouse) = self.warehouses.get(view.warehouse) else {
             return (self.now, false);
         };
-        let Some(data_ts) = view.data_ts else {
+        let Some(data_ts) = view.holds() else {
             return (self.now, false);
         };
         if view.catching_up {
@@ -444,7 +446,7 @@ impl Scheduler {
 
     /// Whether the parents of a view have seen data that it has not.
     fn has_news(&self, view: &View) -> bool {
-        match (self.source_ts(view), view.data_ts) {
+        match (self.source_ts(view), view.holds()) {
             (Some(source), Some(data_ts)) => source > data_ts,
             (Some(_), None) => true,
             (None, _) => false,
@@ -499,6 +501,7 @@ impl Scheduler {
         view.into_iter()
             .chain(drain)
             .chain(admission.flatten())
+            .chain(self.sweep_deadline())
             .chain(scans)
             .min_by_key(|deadline| deadline.at)
     }

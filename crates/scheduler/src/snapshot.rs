@@ -3,11 +3,11 @@
 //! Decides: the words in which the scheduler's state is reported.
 //! Deliberately absent: formats; the shell turns this into metrics, JSON and pages.
 
-use crate::event::{AttemptId, Failure, Origin};
+use crate::event::{AttemptId, Failure, FailureClass, Origin};
 use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
-use crate::view::{Due, DueWhy, NeverWhy, State, View};
+use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
 use crate::warehouse::{self, Warehouse};
 
 /// Everything at one instant.
@@ -32,6 +32,13 @@ pub struct ViewSnapshot {
     /// When the attempt in flight was submitted, and why.
     pub submitted: Option<(Timestamp, Origin)>,
     pub data_ts: Option<Timestamp>,
+    /// `data_ts`, or what the latest refresh will have made of it once its verdict is known.
+    pub holds_ts: Option<Timestamp>,
+    /// What lies unread on its stream; `None` where no probe tells.
+    pub unread: Option<Unread>,
+    /// When the stream begins to drop what the view has not read.
+    pub retention_ends_at: Option<Timestamp>,
+    pub alert: Option<Alert>,
     /// The target that holds at this hour; `None` while closed.
     pub target_lag: Option<Span>,
     /// The configured target.
@@ -62,6 +69,24 @@ pub struct ViewSnapshot {
     pub late_refreshes: u64,
 }
 
+/// What an arrival probe has told of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// When the oldest unread record arrived; `None`: nothing is unread.
+    pub since: Option<Timestamp>,
+    /// The moment of which the probe told.
+    pub at: Timestamp,
+}
+
+impl Unread {
+    /// The age of the oldest unread record, zero when there is none.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Span {
+        self.since
+            .map_or(Span::ZERO, |since| (now - since).max(Span::ZERO))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct WarehouseSnapshot {
     pub warehouse: WarehouseId,
@@ -71,6 +96,9 @@ pub struct WarehouseSnapshot {
     pub slots_configured: u32,
     pub dispatch_wait: Span,
     pub ignores_wait: bool,
+    /// Looks at the warehouse's records of refreshes that succeeded, and why they fail.
+    pub sweeps: u64,
+    pub sweep_failure: Option<Failure>,
     /// The warehouse is away: one view tries now and then.
     pub breaker_open: bool,
     /// Slots that the targets need, as learned, and whether that is too many.
@@ -273,11 +301,21 @@ impl Scheduler {
             attempt: attempt.map(|attempt| (attempt.id, statement)),
             submitted: attempt.map(|attempt| (attempt.submitted_at, attempt.origin)),
             data_ts: view.data_ts,
+            holds_ts: view.holds(),
+            unread: view.seen(self.now).map(|seen| Unread {
+                since: seen.oldest,
+                at: seen.at,
+            }),
+            retention_ends_at: view.retention_ends_at(),
+            alert: self.alert(view),
             target_lag,
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),
             interval,
-            expected_duration: view.model.fit().map(|fit| Span::from_secs_f64(fit.fixed)),
+            expected_duration: view
+                .present_model()
+                .fit()
+                .map(|fit| Span::from_secs_f64(fit.fixed)),
             margin: view.margin_factor(&warehouse.margin),
             last_duration: view.last_duration,
             last_success_at: view.last_success_at,
@@ -296,6 +334,34 @@ impl Scheduler {
             judged_refreshes: view.judged,
             late_refreshes: view.late,
         }
+    }
+
+    /// What a person should look at although the view may be refreshed all the same.
+    fn alert(&self, view: &View) -> Option<Alert> {
+        if let State::Suspended { suspension, .. } = &view.state
+            && suspension.failure.class == FailureClass::Data
+        {
+            return Some(Alert {
+                reason: AlertReason::DataError,
+                text: suspension.failure.message.clone(),
+                since: suspension.since,
+            });
+        }
+        let (Some(retention), Some(ends_at)) = (view.spec.retention, view.retention_ends_at())
+        else {
+            return view.alert.clone();
+        };
+        let half = ends_at - retention / 2;
+        if half < self.now {
+            let left = (ends_at - self.now).max(Span::ZERO);
+            let text = format!("the stream begins to drop what the view has not read in {left}");
+            return Some(Alert {
+                reason: AlertReason::Retention,
+                text: text.into(),
+                since: half,
+            });
+        }
+        view.alert.clone()
     }
 
     fn wait(&self, view: &View, warehouse: &Warehouse) -> Option<Wait> {
@@ -405,6 +471,8 @@ fn warehouse_snapshot(warehouse: &Warehouse) -> WarehouseSnapshot {
         slots_configured: warehouse.spec.max_in_flight,
         dispatch_wait: warehouse.dispatch_wait,
         ignores_wait: warehouse.ignores_wait,
+        sweeps: warehouse.sweeps.completed,
+        sweep_failure: warehouse.sweeps.last_failure.clone(),
         breaker_open: warehouse.breaker.is_open(),
         slots_needed: warehouse.load.slots_needed,
         overloaded: warehouse.load.overloaded,

@@ -5,11 +5,13 @@
 //! [`View::state`], because the deadline and admission indexes must follow it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::event::{AttemptId, Failure, FailureClass, Found, Origin, Seen};
+use crate::event::{AttemptId, Failure, Found, Origin, Seen};
 use crate::law::{Blind, DurationModel, Fit, Margin, Probed, Rate, doubling};
 use crate::plan::{StatementId, StatementTimeout, ViewSpec};
 use crate::time::{Span, Timestamp};
+use crate::trouble::{Feasibility, Trouble};
 
 /// Before anything is known, a refresh is taken to last a quarter of the target, at most this.
 const FIRST_GUESS_MAX: Span = Span::from_secs(10);
@@ -17,10 +19,6 @@ const FIRST_GUESS_MAX: Span = Span::from_secs(10);
 pub(crate) const POOLED_BELOW: u32 = 50;
 /// No statement of Redshift may run longer (Data API limits).
 pub(crate) const STATEMENT_LIFE_MAX: Span = Span::from_secs(24 * 3600);
-/// Peak lags kept to say which target a view could hold.
-const PEAKS_KEPT: usize = 64;
-/// So many missed cycles in a row make a view infeasible, so many held ones feasible again.
-const FEASIBILITY_RUN: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct View {
@@ -62,6 +60,56 @@ pub(crate) struct View {
     pub(crate) judged: u64,
     pub(crate) late: u64,
     pub(crate) wish: Wish,
+    /// The latest refresh, while what it did is being asked for.
+    pub(crate) unjudged: Option<Unjudged>,
+    /// Of the newest record of a refresh that was read.
+    pub(crate) last_transaction: Option<i64>,
+    /// What the warehouse calls this view; another one means that it was made anew.
+    pub(crate) identity: Option<i64>,
+    /// Durations of refreshes that computed the whole view anew, and whether the latest did.
+    pub(crate) recompute: DurationModel,
+    pub(crate) recomputes: bool,
+    /// What is known of it comes from the warehouse's records of an earlier time.
+    pub(crate) recalled: bool,
+    pub(crate) alert: Option<Alert>,
+}
+
+/// A refresh that has finished and of which is not yet known what it did.
+#[derive(Clone, Debug)]
+pub(crate) struct Unjudged {
+    pub(crate) attempt: Attempt,
+    pub(crate) finished_at: Timestamp,
+}
+
+/// Something that a person should look at although refreshes succeed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    pub reason: AlertReason,
+    pub text: Arc<str>,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlertReason {
+    /// Nothing of what refreshes receive is in the view.
+    AllSkipped,
+    /// Its own SQL fails on the same record again and again.
+    DataError,
+    /// More than half of the stream's retention has passed since the view's data.
+    Retention,
+}
+
+impl AlertReason {
+    pub const ALL: [Self; 3] = [Self::AllSkipped, Self::DataError, Self::Retention];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::AllSkipped => "all_skipped",
+            Self::DataError => "data_error",
+            Self::Retention => "retention",
+        }
+    }
 }
 
 /// What is to happen once the view is idle again.
@@ -215,36 +263,6 @@ pub(crate) struct Suspension {
     pub(crate) probes: u32,
 }
 
-/// What went wrong since the last success.
-#[derive(Debug, Default)]
-pub(crate) struct Trouble {
-    pub(crate) in_a_row: u32,
-    /// How often in a row the same thing went wrong.
-    pub(crate) same: u32,
-    pub(crate) timeouts: u32,
-    pub(crate) throttles: u32,
-    pub(crate) last: Option<Failure>,
-    /// When the two latest failures that may be the warehouse's happened.
-    passing: [Option<Timestamp>; 2],
-    pub(crate) retry_at: Option<Timestamp>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Feasibility {
-    misses: u32,
-    hits: u32,
-    pub(crate) infeasible: bool,
-    peaks: VecDeque<Span>,
-}
-
-/// A change of mind about whether the target can be held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FeasibilityChange {
-    None,
-    Infeasible,
-    Feasible,
-}
-
 impl State {
     /// Whether the warehouse may be running a statement for the view.
     pub(crate) fn in_flight(&self) -> bool {
@@ -359,15 +377,56 @@ impl View {
             judged: 0,
             late: 0,
             wish: Wish::default(),
+            unjudged: None,
+            last_transaction: None,
+            identity: None,
+            recompute: DurationModel::default(),
+            recomputes: false,
+            recalled: false,
+            alert: None,
         }
+    }
+
+    /// Up to when it holds the stream as far as planning goes: a refresh whose verdict is
+    /// awaited is taken to have read everything.
+    pub(crate) fn holds(&self) -> Option<Timestamp> {
+        let unjudged = self.unjudged.as_ref();
+        let told = unjudged.and_then(|unjudged| unjudged.attempt.data_ts);
+        self.data_ts.max(told)
+    }
+
+    /// When the stream begins to drop what the view has not read: the oldest unread record's
+    /// age counts where it is known.
+    pub(crate) fn retention_ends_at(&self) -> Option<Timestamp> {
+        let since = self.oldest_unread().or(self.data_ts)?;
+        Some(since + self.spec.retention?)
+    }
+
+    /// It is another view under the same name.
+    pub(crate) fn forget(&mut self) {
+        self.model = DurationModel::default();
+        self.recompute = DurationModel::default();
+        self.margin = Margin::default();
+        self.feasibility = Feasibility::default();
+        self.rate = None;
+        self.alert = None;
     }
 
     /// d̂ for a gap; before any sample a guess from the target.
     pub(crate) fn fit(&self, target_lag: Span) -> Fit {
-        self.model.fit().unwrap_or_else(|| Fit {
+        self.present_model().fit().unwrap_or_else(|| Fit {
             fixed: (target_lag / 4).min(FIRST_GUESS_MAX).as_secs_f64(),
             slope: 0.0,
         })
+    }
+
+    /// A view whose latest refresh computed it anew will do so again, until one does not.
+    pub(crate) fn present_model(&self) -> &DurationModel {
+        if self.recomputes {
+            &self.recompute
+        } else {
+            &self.model
+        }
     }
 
     /// e^q: its own, or the warehouse's while it has few samples.
@@ -405,7 +464,7 @@ impl View {
         let oldest = seen.oldest?;
         let behind = match (self.rate, seen.bytes) {
             (Some(_), bytes) => bytes.unwrap_or(0.0),
-            (None, _) => (seen.at - self.data_ts.unwrap_or(oldest)).as_secs_f64(),
+            (None, _) => (seen.at - self.holds().unwrap_or(oldest)).as_secs_f64(),
         };
         let probed = Probed {
             blind: self.law(target_lag, pooled, wait),
@@ -442,7 +501,7 @@ impl View {
     pub(crate) fn statement_limit(&self, target_lag: Span) -> Span {
         let base = match self.spec.timeout {
             StatementTimeout::Stated(limit) => limit,
-            StatementTimeout::Default(_) if self.data_ts.is_none() || self.catching_up => {
+            StatementTimeout::Default(_) if self.holds().is_none() || self.catching_up => {
                 STATEMENT_LIFE_MAX
             }
             StatementTimeout::Default(limit) => {
@@ -452,136 +511,5 @@ impl View {
             }
         };
         doubling(base, self.trouble.timeouts, STATEMENT_LIFE_MAX)
-    }
-}
-
-impl Trouble {
-    /// Counts a failure, and says how often it has now happened in a row.
-    pub(crate) fn count(&mut self, failure: &Failure, now: Timestamp) {
-        if matches!(
-            failure.class,
-            FailureClass::Transient | FailureClass::Unreachable | FailureClass::Away
-        ) {
-            self.passing = [Some(now), self.passing[0]];
-        } else {
-            self.passing = [None; 2];
-        }
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        let repeated = self.last.as_ref().is_some_and(|last| last.same_as(failure));
-        self.same = if repeated {
-            self.same.saturating_add(1)
-        } else {
-            1
-        };
-        if failure.class == FailureClass::TimedOut {
-            self.timeouts = self.timeouts.saturating_add(1);
-        }
-        self.last = Some(failure.clone());
-    }
-
-    /// Whether the last two attempts both failed for a reason that may be the warehouse's.
-    pub(crate) fn failed_twice_since(&self, since: Timestamp) -> bool {
-        self.passing
-            .iter()
-            .all(|at| at.is_some_and(|at| at >= since))
-    }
-
-    /// Forgets failures that were the warehouse's. Returns whether there were any.
-    pub(crate) fn absolve(&mut self) -> bool {
-        let guilty = self.passing.first().copied().flatten().is_some();
-        if guilty {
-            self.in_a_row = 0;
-            self.same = 0;
-            self.retry_at = None;
-            self.passing = [None; 2];
-        }
-        guilty
-    }
-
-    pub(crate) fn is_none(&self) -> bool {
-        self.in_a_row == 0 && self.throttles == 0
-    }
-
-    /// Whether the daemon stops trying (control law §8).
-    pub(crate) fn suspends(&self, class: FailureClass) -> bool {
-        match class {
-            FailureClass::Permanent => self.same >= 2,
-            FailureClass::Data => self.same >= 3,
-            FailureClass::TimedOut => self.timeouts >= 3,
-            FailureClass::Transient => self.in_a_row >= 5,
-            FailureClass::Throttled
-            | FailureClass::TooManyStatements
-            | FailureClass::Unreachable
-            | FailureClass::Away
-            | FailureClass::Cancelled
-            | FailureClass::Unknown => false,
-        }
-    }
-
-    /// How long to stay away; `luck` in [0, 1) spreads those who fail together.
-    pub(crate) fn backoff(&self, class: FailureClass, target_lag: Span, luck: f64) -> Span {
-        let n = self.in_a_row.saturating_sub(1);
-        let patience = (target_lag / 2).min(Span::from_secs(300));
-        let half_jitter = |span: Span| span.scale(0.5 + 0.5 * luck);
-        match class {
-            FailureClass::Transient | FailureClass::TimedOut => {
-                let ceiling = doubling(Span::from_secs(1), n, patience);
-                ceiling.scale(luck).max(Span::from_millis(100))
-            }
-            FailureClass::Throttled | FailureClass::TooManyStatements => {
-                let n = self.throttles.saturating_sub(1);
-                let ceiling = doubling(Span::from_millis(250), n, Span::from_secs(5));
-                ceiling.scale(luck).max(Span::from_millis(20))
-            }
-            FailureClass::Unreachable => {
-                half_jitter(doubling(Span::from_secs(1), n, Span::from_secs(300)))
-            }
-            FailureClass::Permanent => half_jitter(patience.min(Span::from_secs(30))),
-            FailureClass::Data => {
-                half_jitter(doubling(Span::from_secs(30), 2 * n, Span::from_secs(900)))
-            }
-            FailureClass::Away | FailureClass::Cancelled | FailureClass::Unknown => {
-                half_jitter(doubling(Span::from_secs(15), n, Span::from_secs(300)))
-            }
-        }
-    }
-}
-
-impl Feasibility {
-    /// Counts a cycle. A miss counts only where nothing but the refresh itself was slow.
-    pub(crate) fn count(&mut self, peak: Span, held: bool, hurried: bool) -> FeasibilityChange {
-        if self.peaks.len() == PEAKS_KEPT {
-            self.peaks.pop_front();
-        }
-        self.peaks.push_back(peak);
-        self.hits = if held { self.hits.saturating_add(1) } else { 0 };
-        self.misses = match (held, hurried) {
-            (true, _) => 0,
-            (false, true) => self.misses.saturating_add(1),
-            (false, false) => self.misses,
-        };
-        if !self.infeasible && self.misses >= FEASIBILITY_RUN {
-            self.infeasible = true;
-            return FeasibilityChange::Infeasible;
-        }
-        if self.infeasible && self.hits >= FEASIBILITY_RUN {
-            self.infeasible = false;
-            return FeasibilityChange::Feasible;
-        }
-        FeasibilityChange::None
-    }
-
-    /// The (1 − ε) quantile of the peak lags seen lately: a target the view could hold.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index into at most 64 values"
-    )]
-    pub(crate) fn reachable(&self, miss_rate: f64) -> Option<Span> {
-        let mut peaks: Vec<Span> = self.peaks.iter().copied().collect();
-        peaks.sort_unstable();
-        let rank = ((1.0 - miss_rate) * peaks.len() as f64).ceil() as usize;
-        peaks.get(rank.saturating_sub(1)).copied()
     }
 }

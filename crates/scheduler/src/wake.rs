@@ -13,6 +13,8 @@ use crate::warehouse::Warehouse;
 
 /// What a wake-up costs at least.
 const PAID: Span = Span::from_secs(60);
+/// So soon after a statement the next one costs what it runs, not another minute.
+const JUST_ENDED: Span = Span::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
@@ -40,6 +42,17 @@ impl Wake {
         }
         self.paid_until = Some(now + PAID);
         true
+    }
+
+    /// A system query keeps it awake like any other statement.
+    pub(crate) fn busy(&mut self, now: Timestamp) {
+        self.submit(now, 1);
+    }
+
+    /// Whether the present wake-up is still paid for, or has only just ended.
+    pub(crate) fn is_awake(&self, now: Timestamp) -> bool {
+        let ended = self.ended_at.map(|at| at + JUST_ENDED);
+        self.paid_until.max(ended).is_some_and(|until| now < until)
     }
 
     pub(crate) fn end(&mut self, now: Timestamp) {
@@ -83,7 +96,7 @@ impl Scheduler {
         else {
             return start;
         };
-        if paid_until <= self.now || view.data_ts.is_none() {
+        if paid_until <= self.now || view.holds().is_none() {
             return start;
         }
         let draws = if view.sees_arrivals(self.now) {

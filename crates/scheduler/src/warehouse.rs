@@ -11,6 +11,7 @@ use crate::event::Failure;
 use crate::law::Margin;
 use crate::overload::Load;
 use crate::plan::{Priority, ViewId, WarehouseSpec};
+use crate::sweep::Sweeps;
 use crate::time::{Span, Timestamp};
 use crate::wake::Wake;
 
@@ -36,6 +37,7 @@ pub(crate) struct Warehouse {
     pub(crate) breaker: Breaker,
     pub(crate) load: Load,
     pub(crate) wake: Wake,
+    pub(crate) sweeps: Sweeps,
     pub(crate) slots: Slots,
     /// W: how long a due view is expected to wait here.
     pub(crate) dispatch_wait: Span,
@@ -79,11 +81,17 @@ impl Warehouse {
             breaker: Breaker::default(),
             load: Load::default(),
             wake: Wake::default(),
+            sweeps: Sweeps::default(),
             dispatch_wait: Span::ZERO,
             margin: Margin::default(),
             ignores_wait: false,
             ready: BTreeSet::new(),
         }
+    }
+
+    /// Whether it may be used at all.
+    pub(crate) fn admits(&self) -> bool {
+        self.access == Access::Open && !self.recalls()
     }
 
     pub(crate) fn has_room(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use tidekeeper_scheduler::{
     AttemptId, Command, DescribeAnswer, Event, Failure, FailureClass, Found, Outcome,
-    ResolveAnswer, Span, StatementId, StatementStatus, SubmitAnswer, Timestamp, ViewId,
+    ResolveAnswer, Span, StatementId, StatementStatus, SubmitAnswer, Sweep, Timestamp, ViewId,
     WarehouseId,
 };
 
@@ -45,6 +45,18 @@ impl World {
                 statement,
             } => self.cancel(attempt, &view, &statement),
             Command::Resolve { attempt, view } => self.resolve(attempt, &view),
+            // Virtual answers say what a refresh did: there is nothing to look up.
+            Command::Sweep { warehouse, .. } => {
+                let result = Ok(Sweep::default());
+                let event = Event::Swept { warehouse, result };
+                self.plan(
+                    self.now,
+                    Happening::Answer {
+                        life: self.life,
+                        event,
+                    },
+                );
+            }
         }
     }
 

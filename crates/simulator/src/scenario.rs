@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, OverloadOrder, Plan, Priority, Span, StatementTimeout, Timestamp,
-    ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
+    ApiScope, Billing, Mode, Outcomes, OverloadOrder, Plan, Priority, Span, StatementTimeout,
+    Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
 /// The Data API's `ExecuteStatement` quota per second, account and region (AWS documentation).
@@ -254,6 +254,7 @@ impl Scenario {
             max_in_flight: warehouse.max_in_flight,
             billing: warehouse.billing,
             overload: warehouse.overload,
+            outcomes: Outcomes::Off,
         });
         let views = self.views.iter().filter_map(|view| {
             let warehouse = self.warehouses.get(view.warehouse)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{
     ApiScope, AttemptId, Billing, Command, Deadline, DescribeAnswer, Event, Failure, FailureClass,
-    Found, Mode, Notice, Outcome, Output, OverloadOrder, Plan, Priority, ResolveAnswer, Scheduler,
-    Span, StateName, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewId,
+    Found, Mode, Notice, Outcome, Outcomes, Output, OverloadOrder, Plan, Priority, ResolveAnswer,
+    Scheduler, Span, StateName, StatementStatus, StatementTimeout, SubmitAnswer, Timestamp, ViewId,
     ViewSnapshot, ViewSpec, WarehouseSpec, WhileClosed,
 };
 
@@ -30,6 +30,7 @@ pub(crate) fn warehouse(slots: u32) -> WarehouseSpec {
         max_in_flight: slots,
         billing: Billing::Provisioned,
         overload: OverloadOrder::Fair,
+        outcomes: Outcomes::Off,
     }
 }
 
@@ -180,6 +181,18 @@ impl Core {
                 statement,
             } => format!("cancel {view} {attempt:?} {statement}"),
             Command::Resolve { attempt, view } => format!("resolve {view} {attempt:?}"),
+            Command::Sweep {
+                warehouse,
+                since,
+                asked,
+            } => {
+                let asked: Vec<String> = asked
+                    .iter()
+                    .map(|asked| format!("{} {:?}", asked.view, asked.attempt))
+                    .collect();
+                let since = (since - at(0.0)).as_secs_f64();
+                format!("sweep {warehouse} since {since} [{}]", asked.join(", "))
+            }
         }
     }
 

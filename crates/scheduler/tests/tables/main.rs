@@ -10,5 +10,6 @@ mod order;
 mod plans;
 mod rhythm;
 mod seen;
+mod sweeps;
 mod trouble;
 mod wishes;

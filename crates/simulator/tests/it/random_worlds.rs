@@ -172,6 +172,11 @@ impl Observer for Judge {
             | Notice::BreakerOpened { .. }
             | Notice::BreakerClosed { .. }
             | Notice::Overload { .. }
+            | Notice::Foreign { .. }
+            | Notice::Skipped { .. }
+            | Notice::UnknownStatus { .. }
+            | Notice::Recreated { .. }
+            | Notice::SweepFailed { .. }
             | Notice::Stale { .. }
             | Notice::LeftRunning { .. } => {}
         }

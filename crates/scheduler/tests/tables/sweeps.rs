@@ -1,0 +1,283 @@
+//! What the warehouse's own records tell: verdicts, other people's refreshes, the past.
+
+use tidekeeper_scheduler::{
+    AlertReason, Billing, Event, FailureClass, Foreign, Notice, Outcome, Outcomes, Read, Record,
+    RefreshedBy, StateName, Sweep, ViewSpec,
+};
+
+use crate::core::{Core, at, failure, plan, view};
+
+fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record {
+    Record {
+        transaction,
+        identity: Some(7),
+        began_at: at(began),
+        ended_at: at(ended),
+        result: Ok(outcome),
+        unknown: None,
+        read: None,
+    }
+}
+
+fn swept(core: &mut Core, seconds: f64, sweep: Sweep) -> Vec<String> {
+    let warehouse = "wh".into();
+    let result = Ok(sweep);
+    core.give(seconds, Event::Swept { warehouse, result })
+}
+
+fn verdict(core: &mut Core, seconds: f64, view: &str, record: Record) -> Vec<String> {
+    let attempt = core.attempt(view);
+    let sweep = Sweep {
+        verdicts: vec![(attempt, view.into(), record)],
+        foreign: Vec::new(),
+    };
+    swept(core, seconds, sweep)
+}
+
+fn others(core: &mut Core, seconds: f64, by: RefreshedBy, record: Record) -> Vec<String> {
+    let sweep = Sweep {
+        verdicts: Vec::new(),
+        foreign: vec![("v".into(), Foreign { by, record })],
+    };
+    swept(core, seconds, sweep)
+}
+
+/// Scanned, and asked what was before; nobody has gone yet.
+fn asked_for_the_past(billing: Billing, outcomes: Outcomes, views: &[ViewSpec]) -> Core {
+    let mut plan = plan(4, views);
+    for warehouse in &mut plan.warehouses {
+        warehouse.outcomes = outcomes;
+        warehouse.billing = billing;
+    }
+    let mut core = Core::new();
+    core.plan(0.0, plan);
+    assert_eq!(core.scanned(0.0, Vec::new()), ["sweep wh since -86400 []"]);
+    core
+}
+
+fn started(views: &[ViewSpec]) -> Core {
+    let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, views);
+    let first = swept(&mut core, 0.5, Sweep::default());
+    assert_eq!(first.len(), views.len(), "{first:?}");
+    core
+}
+
+fn outcomes(core: &Core) -> Vec<Outcome> {
+    let notices = core.notices.iter();
+    notices
+        .filter_map(|notice| {
+            let Notice::Refreshed { outcome, .. } = notice else {
+                return None;
+            };
+            Some(*outcome)
+        })
+        .collect()
+}
+
+#[test]
+fn a_refresh_holds_nothing_new_before_its_verdict() {
+    let mut core = started(&[view("v")]);
+    assert_eq!(core.finished(3.0, "v", "s1"), ["sweep wh since -60 [v #1]"]);
+    assert_eq!(core.snapshot("v").data_ts, None);
+    assert_eq!(core.snapshot("v").holds_ts, Some(at(0.5)));
+    assert!(verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data)).is_empty());
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)));
+    assert_eq!(outcomes(&core), [Outcome::Data]);
+}
+
+#[test]
+fn a_sweep_begins_a_second_after_the_one_before_and_covers_all_that_ended() {
+    let mut core = started(&[view("a"), view("b"), view("c")]);
+    assert_eq!(
+        core.finished(3.0, "a", "s1"),
+        ["sweep wh since -60 [a #1, b #2, c #3]"]
+    );
+    assert!(core.finished(3.1, "b", "s2").is_empty());
+    verdict(&mut core, 3.3, "a", record(1, 0.6, 2.9, Outcome::Data));
+    assert!(core.finished(3.4, "c", "s3").is_empty());
+    assert!((core.due() - 4.0).abs() < 1e-6, "{}", core.due());
+    assert_eq!(core.pass(4.0), ["sweep wh since -57 [b #2, c #3]"]);
+}
+
+#[test]
+fn more_data_goes_again_at_once_and_holds_what_was_read() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    let more = Outcome::MoreData {
+        up_to: Some(at(-900.0)),
+    };
+    let next = verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, more));
+    assert_eq!(next, ["submit v #2 wait 30s"]);
+    assert_eq!(core.snapshot("v").data_ts, Some(at(-900.0)));
+}
+
+#[test]
+fn a_refresh_without_a_record_counts_as_data_after_three_looks() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    for look in [3.2, 4.2, 5.2] {
+        assert_eq!(core.snapshot("v").data_ts, None);
+        swept(&mut core, look, Sweep::default());
+        core.pass(look + 0.8);
+    }
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)));
+    assert_eq!(outcomes(&core), [Outcome::Data]);
+}
+
+#[test]
+fn records_that_cannot_be_read_cost_no_refresh() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    let warehouse = "wh".into();
+    let result = Err(failure(FailureClass::Permanent));
+    core.give(3.2, Event::Swept { warehouse, result });
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)));
+    let due = core.due();
+    assert_eq!(core.pass(due), ["submit v #2 wait 10s"]);
+    // The next one does not wait for a verdict, and nobody looks for ten minutes.
+    assert!(core.finished(due + 3.0, "v", "s2").is_empty());
+    assert_eq!(core.snapshot("v").data_ts, Some(at(due)));
+}
+
+#[test]
+fn a_view_that_is_due_again_does_not_wait_for_its_verdict() {
+    let mut core = started(&[view("v")]);
+    assert_eq!(core.finished(3.0, "v", "s1"), ["sweep wh since -60 [v #1]"]);
+    let due = core.due();
+    assert_eq!(core.pass(due), ["submit v #2 wait 30s"]);
+    // It comes while the next one runs.
+    let first = core.notices.iter().find_map(|notice| {
+        let Notice::Dispatched { attempt, .. } = notice else {
+            return None;
+        };
+        Some(*attempt)
+    });
+    let sweep = Sweep {
+        verdicts: vec![(
+            first.unwrap(),
+            "v".into(),
+            record(1, 0.6, 2.9, Outcome::NoData),
+        )],
+        foreign: Vec::new(),
+    };
+    assert!(swept(&mut core, due + 0.5, sweep).is_empty());
+    assert_eq!(core.state("v"), StateName::Submitting);
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)));
+    assert_eq!(outcomes(&core), [Outcome::NoData]);
+}
+
+#[test]
+fn a_workgroup_that_sleeps_is_not_woken_for_a_verdict() {
+    let views = [view("v")];
+    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Every, &views);
+    assert_eq!(swept(&mut core, 0.5, Sweep::default()).len(), 1);
+    core.finished(3.0, "v", "s1");
+    verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data));
+    // Nothing is looked for before the view's next refresh.
+    let due = core.due();
+    assert!(due > 40.0, "{due}");
+    assert_eq!(core.pass(due), ["submit v #2 wait 10s"]);
+}
+
+#[test]
+fn on_serverless_a_sample_a_minute_is_enough() {
+    let views = [view("v"), view("w")];
+    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &views);
+    assert_eq!(swept(&mut core, 0.5, Sweep::default()).len(), 2);
+    assert!(core.finished(3.0, "v", "s1").is_empty());
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)), "not waited for");
+}
+
+#[test]
+fn the_past_is_remembered_and_nothing_is_refreshed_for_nothing() {
+    let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &[view("v")]);
+    let past = |transaction: i64, began: f64| {
+        let by = RefreshedBy::Statement;
+        let record = record(transaction, began, began + 3.0, Outcome::Data);
+        ("v".into(), Foreign { by, record })
+    };
+    let sweep = Sweep {
+        verdicts: Vec::new(),
+        foreign: vec![past(1, -120.0), past(2, -70.0), past(3, -20.0)],
+    };
+    assert!(swept(&mut core, 1.0, sweep).is_empty(), "fresh enough");
+    assert_eq!(core.snapshot("v").data_ts, Some(at(-20.0)));
+    // −20 + 60 − 3·2, and no jitter: they are not bunched.
+    assert!((core.due() - 34.0).abs() < 1e-3, "{}", core.due());
+    let foreign = |notice: &Notice| matches!(notice, Notice::Foreign { .. });
+    assert!(!core.notices.iter().any(foreign), "it was before our time");
+}
+
+#[test]
+fn somebody_elses_refresh_counts_once_and_is_not_repeated() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data));
+    let idle = core.pass(63.0);
+    assert!(
+        idle.iter().any(|line| line.starts_with("sweep")),
+        "{idle:?}"
+    );
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    for _ in 0..2 {
+        let theirs = record(2, 10.0, 12.0, Outcome::Data);
+        others(&mut core, 20.0, RefreshedBy::Auto, theirs);
+        core.pass(60.0);
+    }
+    assert_eq!(core.snapshot("v").data_ts, Some(at(10.0)));
+    let foreign = core.notices.iter();
+    let foreign = foreign.filter(|notice| matches!(notice, Notice::Foreign { .. }));
+    assert_eq!(foreign.count(), 1);
+}
+
+#[test]
+fn a_view_made_anew_is_learned_anew() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data));
+    assert!(core.snapshot("v").expected_duration.is_some());
+    let mut theirs = record(2, 10.0, 12.0, Outcome::Data);
+    theirs.identity = Some(8);
+    core.pass(64.0);
+    others(&mut core, 64.2, RefreshedBy::Auto, theirs);
+    assert!(
+        core.notices
+            .contains(&Notice::Recreated { view: "v".into() })
+    );
+    assert_eq!(core.snapshot("v").expected_duration, None);
+}
+
+#[test]
+fn a_view_into_which_nothing_comes_raises_an_alert_until_something_does() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    let mut skipped = record(1, 0.6, 2.9, Outcome::AllSkipped);
+    skipped.read = Some(Read {
+        records: 5,
+        skipped: 5,
+        bytes: 10_000_000,
+        newest: None,
+        behind: None,
+        reason: Some("record too large".into()),
+    });
+    verdict(&mut core, 3.2, "v", skipped);
+    let alert = core.snapshot("v").alert.unwrap();
+    assert_eq!(alert.reason, AlertReason::AllSkipped);
+    assert_eq!(&*alert.text, "record too large");
+    let counted = |notice: &Notice| {
+        matches!(
+            notice,
+            Notice::Skipped {
+                records: 5,
+                all: true,
+                ..
+            }
+        )
+    };
+    assert!(core.notices.iter().any(counted));
+    core.pass(core.due());
+    core.finished(60.0, "v", "s2");
+    verdict(&mut core, 60.2, "v", record(2, 57.0, 59.0, Outcome::Data));
+    assert_eq!(core.snapshot("v").alert, None);
+}
