@@ -256,7 +256,8 @@ class History:
         return [s for s in self.of(view) if s["status"] == "FINISHED"]
 
     def running(self, view=None):
-        statements = self.statements if view is None else self.of(view)
+        """Refreshes that run; what the daemon asks beside them is none."""
+        statements = [s for s in self.statements if s.get("view")] if view is None else self.of(view)
         return [s for s in statements if "finished_s" not in s]
 
     def overlaps(self):

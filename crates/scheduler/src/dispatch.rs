@@ -35,7 +35,7 @@ impl Scheduler {
         let first = self
             .warehouses
             .iter()
-            .filter(|warehouse| warehouse.admits() && warehouse.has_room())
+            .filter(|warehouse| warehouse.admits(self.now) && warehouse.has_room())
             .filter(|warehouse| {
                 let budget = self.budgets.get(&warehouse.spec.api_scope);
                 budget.is_some_and(crate::warehouse::Budget::admits)
@@ -49,7 +49,7 @@ impl Scheduler {
     pub(crate) fn admission_deadline(&self) -> Option<Deadline> {
         self.warehouses
             .iter()
-            .filter(|warehouse| warehouse.admits() && !warehouse.ready.is_empty())
+            .filter(|warehouse| warehouse.admits(self.now) && !warehouse.ready.is_empty())
             .filter_map(|warehouse| {
                 if warehouse.has_room() {
                     // Where all who wait catch up, the end of another catch-up lets them in.

@@ -182,7 +182,8 @@ pub enum WaitReason {
     Slots,
     /// Due, but the API budget is spent.
     ApiRate,
-    /// Due, but the warehouse has not been scanned for an earlier life's statements.
+    /// Due, but what an earlier life has left is still being looked for: running statements,
+    /// then what the views hold.
     Adopting,
     /// Due, but the warehouse is away.
     Breaker,
@@ -421,6 +422,9 @@ impl Scheduler {
                 return wait(WaitReason::WarehouseBlocked, Some(*retry_at));
             }
             warehouse::Access::Open => {}
+        }
+        if warehouse.recalls(self.now) {
+            return wait(WaitReason::Adopting, None);
         }
         if warehouse.breaker.is_open() {
             return wait(WaitReason::Breaker, warehouse.breaker.probes_at());

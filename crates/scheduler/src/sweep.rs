@@ -36,6 +36,8 @@ const LOOKS: u32 = 3;
 const OVERLAP: Span = Span::from_secs(60);
 /// How far the first sweep looks back.
 const HISTORY: Span = Span::from_secs(24 * 3600);
+/// A warehouse that is busy may let the look back wait in its queue.
+const RECALL_PATIENCE: Span = Span::from_secs(5);
 const RETRY: Span = Span::from_secs(1);
 const RETRY_MAX: Span = Span::from_secs(600);
 /// Attempts that one sweep asks for.
@@ -61,7 +63,7 @@ pub(crate) struct Sweeps {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnderWay {
-    /// The look back: nobody goes before it is answered.
+    /// The look back: nobody goes before it is answered, or has lasted too long.
     Recall,
     Sweep,
 }
@@ -71,20 +73,27 @@ impl Sweeps {
     pub(crate) fn look_back(&mut self) {
         self.read_until = None;
     }
+
+    /// When the past has been waited for long enough; `None` before it is asked for.
+    fn patience_ends_at(&self) -> Option<Timestamp> {
+        (self.under_way == Some(UnderWay::Recall)).then_some(self.begun_at? + RECALL_PATIENCE)
+    }
 }
 
 impl Warehouse {
-    /// What happened before is being read: nobody goes yet.
-    pub(crate) fn recalls(&self) -> bool {
+    /// What happened before is being read: nobody goes yet, for a while.
+    pub(crate) fn recalls(&self, now: Timestamp) -> bool {
         self.spec.outcomes != Outcomes::Off
             && self.sweeps.read_until.is_none()
             && self.sweeps.failures == 0
+            && self.sweeps.patience_ends_at().is_none_or(|at| now < at)
     }
 
     fn spacing(&self) -> Span {
         match self.spec.outcomes {
-            Outcomes::Every | Outcomes::Off => EVERY,
-            Outcomes::Sampled => SAMPLED,
+            // The past is not sampled.
+            Outcomes::Sampled if self.sweeps.read_until.is_some() => SAMPLED,
+            Outcomes::Every | Outcomes::Sampled | Outcomes::Off => EVERY,
         }
     }
 
@@ -131,8 +140,13 @@ impl Scheduler {
 
     /// The next moment at which a sweep may begin that is wanted.
     pub(crate) fn sweep_deadline(&self) -> Option<Deadline> {
+        let patience = self.warehouses.iter().filter_map(|warehouse| {
+            let at = warehouse.sweeps.patience_ends_at()?;
+            (at > self.now).then_some(at)
+        });
         (0..self.warehouses.len())
             .filter_map(|index| self.sweep_at(index))
+            .chain(patience)
             .min()
             .map(|at| Deadline {
                 at,

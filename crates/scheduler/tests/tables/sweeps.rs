@@ -2,7 +2,7 @@
 
 use tidekeeper_scheduler::{
     AlertReason, Billing, Event, FailureClass, Foreign, Notice, Outcome, Outcomes, Read, Record,
-    RefreshedBy, StateName, Sweep, ViewSpec,
+    RefreshedBy, StateName, Sweep, ViewSpec, WaitReason,
 };
 
 use crate::core::{Core, at, failure, plan, view};
@@ -189,6 +189,22 @@ fn on_serverless_a_sample_a_minute_is_enough() {
 }
 
 #[test]
+fn a_view_that_comes_later_has_its_past_read_at_once() {
+    let views = [view("v")];
+    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &views);
+    swept(&mut core, 0.5, Sweep::default());
+    core.finished(3.0, "v", "s1");
+    let mut both = plan(4, &[view("v"), view("w")]);
+    for warehouse in &mut both.warehouses {
+        warehouse.outcomes = Outcomes::Sampled;
+        warehouse.billing = Billing::Serverless;
+    }
+    assert_eq!(core.plan(10.0, both), ["sweep wh since -86390 [v #1]"]);
+    let first = swept(&mut core, 10.2, Sweep::default());
+    assert_eq!(first, ["submit w #2 wait 30s"]);
+}
+
+#[test]
 fn the_past_is_remembered_and_nothing_is_refreshed_for_nothing() {
     let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &[view("v")]);
     let past = |transaction: i64, began: f64| {
@@ -206,6 +222,17 @@ fn the_past_is_remembered_and_nothing_is_refreshed_for_nothing() {
     assert!((core.due() - 34.0).abs() < 1e-3, "{}", core.due());
     let foreign = |notice: &Notice| matches!(notice, Notice::Foreign { .. });
     assert!(!core.notices.iter().any(foreign), "it was before our time");
+}
+
+#[test]
+fn a_past_that_is_not_told_in_five_seconds_is_done_without() {
+    let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &[view("v")]);
+    assert_eq!(
+        core.snapshot("v").wait.unwrap().reason,
+        WaitReason::Adopting
+    );
+    assert!((core.due() - 5.0).abs() < 1e-6, "{}", core.due());
+    assert_eq!(core.pass(5.0), ["submit v #1 wait 30s"]);
 }
 
 #[test]
