@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidekeeper_scheduler::{Event, Origin, Phase, ScheduleId, Scheduler, Span, ViewId};
+use tidekeeper_scheduler::{Event, Origin, Phase, ScheduleId, Scheduler, Snapshot, Span, ViewId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +25,7 @@ use crate::notices::NoticeLog;
 use crate::report::Reporter;
 use crate::run_loop::RunLoop;
 use crate::shutdown::{Signal, Signals};
+use crate::stream::{self, Prober};
 use crate::translate;
 use crate::warehouse::{Clients, Life};
 
@@ -89,16 +90,25 @@ struct Daemon {
     seen: config::Fingerprint,
     clock: Clock,
     clients: Clients,
+    prober: Prober,
     fleet: Arc<Fleet>,
     metrics: Arc<Metrics>,
     heartbeat: Arc<AtomicI64>,
     events: mpsc::Sender<Event>,
-    inbox: Option<mpsc::Receiver<Event>>,
+    core: Option<Core>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     ticks: mpsc::Receiver<CalendarTick>,
     cron: CronEdges,
     phases: BTreeMap<ScheduleId, Phase>,
     http_ends: CancellationToken,
     tasks: JoinSet<anyhow::Result<Part>>,
+}
+
+/// What the loop is made of, until it is started.
+struct Core {
+    scheduler: Scheduler,
+    inbox: mpsc::Receiver<Event>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 /// Which part of the daemon has ended.
@@ -118,6 +128,8 @@ impl Daemon {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new().context("metrics")?);
         let (events, inbox) = mpsc::channel(INBOX);
+        let scheduler = Scheduler::new(clock.now(), translate::seed(&config.daemon.instance));
+        let (snapshots, snapshot) = watch::channel(Arc::new(scheduler.snapshot()));
         let (tick_sender, ticks) = mpsc::channel(INBOX);
         let count = Arc::clone(&metrics);
         let life = Life {
@@ -128,6 +140,13 @@ impl Daemon {
                 count.count_call(call.warehouse.as_str(), call.operation, call.result);
             }),
         };
+        let probes = Arc::clone(&metrics);
+        let prober = Prober::new(stream::Life {
+            clock,
+            events: events.clone(),
+            snapshots: snapshot.clone(),
+            on_fact: Arc::new(move |fact| probes.count_probe(fact)),
+        });
         // In force, whatever is quarantined in it.
         metrics.config_loaded(true, clock.now(), loaded.invalid_views.len());
         Ok(Self {
@@ -137,11 +156,17 @@ impl Daemon {
             seen: loaded.fingerprint.clone(),
             clock,
             clients: Clients::new(life),
+            prober,
             fleet: Arc::new(Fleet::default()),
             metrics,
             heartbeat: Arc::new(AtomicI64::new(clock.now().as_micros())),
             events,
-            inbox: Some(inbox),
+            core: Some(Core {
+                scheduler,
+                inbox,
+                snapshots,
+            }),
+            snapshot,
             ticks,
             cron: CronEdges::start(tick_sender).await?,
             phases: BTreeMap::new(),
@@ -151,15 +176,12 @@ impl Daemon {
     }
 
     async fn start(&mut self, listener: TcpListener) -> anyhow::Result<()> {
-        let seed = translate::seed(&self.config.daemon.instance);
-        let scheduler = Scheduler::new(self.clock.now(), seed);
-        let (snapshots, snapshot) = watch::channel(Arc::new(scheduler.snapshot()));
-        let inbox = self.inbox.take().context("a daemon starts once")?;
+        let core = self.core.take().context("a daemon starts once")?;
         let address = listener.local_addr()?;
         self.apply().await?;
         let clock = self.clock;
         let shared = http::Shared {
-            snapshot: snapshot.clone(),
+            snapshot: self.snapshot.clone(),
             metrics: Arc::clone(&self.metrics),
             now: Arc::new(move || clock.now()),
             heartbeat: Arc::clone(&self.heartbeat),
@@ -173,7 +195,7 @@ impl Daemon {
             Ok(Part::Http)
         });
         let run_loop = RunLoop {
-            scheduler,
+            scheduler: core.scheduler,
             clock,
             executor: Arc::clone(&self.fleet),
             report: Reporter {
@@ -181,8 +203,8 @@ impl Daemon {
                 heartbeat: Arc::clone(&self.heartbeat),
                 log: NoticeLog::default(),
             },
-            inbox,
-            snapshots,
+            inbox: core.inbox,
+            snapshots: core.snapshots,
         };
         self.tasks.spawn(async move {
             run_loop.run().await?;
@@ -208,6 +230,11 @@ impl Daemon {
         self.fleet
             .replace(clients, translate::refreshes(&self.config));
         self.metrics.set_catalog(translate::catalog(&self.config));
+        // Before the plan too: what arrives from now on is seen.
+        let streams = translate::streams(&self.config);
+        self.metrics
+            .set_probed(streams.iter().map(|stream| stream.name.clone()).collect());
+        self.prober.replace(streams).await;
         self.phases = self.current_phases();
         let plan = translate::plan(&self.config, &self.phases);
         self.send(Event::Plan(plan)).await;
@@ -227,6 +254,9 @@ impl Daemon {
                 biased;
                 Some(ended) = self.tasks.join_next() => {
                     return self.part_ended(ended.context("a task panicked")??).await;
+                }
+                panic = self.prober.panicked() => {
+                    return Err(panic).context("a probe panicked");
                 }
                 signal = signals.next() => match signal {
                     Signal::Reload => self.reload(true).await?,
@@ -258,7 +288,8 @@ impl Daemon {
         Ok(Ended::Drained)
     }
 
-    async fn drain(&self) {
+    async fn drain(&mut self) {
+        self.prober.stop();
         let budget = clock::span(self.config.daemon.drain);
         let until = self.clock.now() + budget;
         tracing::info!(%budget, "draining: nothing new begins");

@@ -16,5 +16,6 @@ pub mod report;
 pub mod run_loop;
 pub mod setup;
 pub mod shutdown;
+pub mod stream;
 pub mod translate;
 pub mod warehouse;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tidekeeper_scheduler::{
-    ApiScope, Billing, Mode, Outcomes, OverloadOrder, Phase, Plan, Priority, ScheduleId,
+    ApiScope, Billing, Mode, Outcomes, OverloadOrder, Phase, Plan, Priority, ScheduleId, Span,
     StatementTimeout, Timestamp, ViewId, ViewSpec, WarehouseId, WarehouseSpec, WhileClosed,
 };
 
@@ -14,6 +14,7 @@ use crate::calendar;
 use crate::clock::span;
 use crate::config::{self, Config};
 use crate::metrics::{Catalog, ViewInfo};
+use crate::stream;
 use crate::warehouse::{AssumeRole, Auth, Refresh, Session, Settings, Target};
 
 /// `ExecuteStatement` calls per second that an account may make in a region (not adjustable;
@@ -23,12 +24,17 @@ const EXECUTE_QUOTA: f64 = 30.0;
 /// What the scheduler is to do.
 #[must_use]
 pub fn plan(config: &Config, phases: &BTreeMap<ScheduleId, Phase>) -> Plan {
+    let probed = streams(config).into_iter().flat_map(|stream| {
+        let views = stream.views.into_iter();
+        views.map(move |view| (view, stream.period))
+    });
+    let probed = probed.collect();
     Plan {
         warehouses: config.warehouses.iter().map(warehouse_spec).collect(),
         views: config
             .views
             .values()
-            .filter_map(|view| view_spec(config, view))
+            .filter_map(|view| view_spec(config, view, &probed))
             .collect(),
         schedules: phases.clone(),
     }
@@ -80,7 +86,11 @@ fn api_scope(warehouse: &config::Warehouse) -> ApiScope {
     ApiScope::from(format!("{region} {endpoint} {}", roles.join(" > ")))
 }
 
-fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
+fn view_spec(
+    config: &Config,
+    view: &config::View,
+    probed: &BTreeMap<ViewId, Span>,
+) -> Option<ViewSpec> {
     let warehouse = config.warehouses.get(&view.warehouse)?;
     let closed = view
         .schedule
@@ -112,7 +122,7 @@ fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
         },
         schedule: view.schedule.as_deref().map(ScheduleId::from),
         closed: closed.unwrap_or_default(),
-        probe_every: None,
+        probe_every: probed.get(&ViewId::from(view.id.as_str())).copied(),
         retention: view
             .stream
             .as_ref()
@@ -132,6 +142,39 @@ fn view_spec(config: &Config, view: &config::View) -> Option<ViewSpec> {
             None => StatementTimeout::Default(span(config::STATEMENT_TIMEOUT)),
         },
     })
+}
+
+/// The streams to be probed: those that the daemon may look at and that a view reads. A view
+/// that is refreshed after others follows them, not the stream.
+#[must_use]
+pub fn streams(config: &Config) -> Vec<stream::Settings> {
+    let mut readers: BTreeMap<&str, Vec<&config::View>> = BTreeMap::new();
+    for view in config.views.values().filter(|view| view.after.is_empty()) {
+        if let Some(stream) = &view.stream {
+            readers.entry(stream).or_default().push(view);
+        }
+    }
+    let settings = |(name, stream): (&String, &config::Stream)| {
+        let config::StreamSource::Kinesis(arn) = &stream.source else {
+            return None;
+        };
+        let views = readers.get(name.as_str())?;
+        let warehouse = config.warehouses.get(&views.first()?.warehouse)?;
+        let targets = views.iter().map(|view| span(view.target_lag));
+        Some(stream::Settings {
+            name: name.clone(),
+            arn: arn.clone(),
+            role_arn: stream.probe_role_arn.clone()?,
+            endpoint_url: warehouse.endpoint_url.clone(),
+            period: stream::period(targets, stream.probe_share)?,
+            share: stream.probe_share,
+            views: views
+                .iter()
+                .map(|view| ViewId::from(view.id.as_str()))
+                .collect(),
+        })
+    };
+    config.streams.iter().filter_map(settings).collect()
 }
 
 /// One client per warehouse.

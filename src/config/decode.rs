@@ -93,6 +93,18 @@ impl<'a> Table<'a> {
         self.take(key)?.number(key, problems)
     }
 
+    /// A number above 0, at most 1.
+    pub(super) fn share(&mut self, key: &'static str, problems: &mut Problems) -> Option<f64> {
+        let number = self.number(key, problems)?;
+        if number.value > 0.0 && number.value <= 1.0 {
+            return Some(number.value);
+        }
+        let found = number.value;
+        let wrong = format!("`{key}` is {found}; write a share above 0, at most 1");
+        problems.add(number.place, wrong);
+        None
+    }
+
     pub(super) fn boolean(
         &mut self,
         key: &'static str,

@@ -208,7 +208,7 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
             .map(|url| url.value),
         assume_role: roles(&mut table, problems),
         max_in_flight: whole(&mut table, "max_in_flight", 1, 500, problems),
-        quota_share: share(&mut table, problems),
+        quota_share: table.share("quota_share", problems),
         billing: table
             .choice(
                 "billing",
@@ -357,19 +357,6 @@ fn whole(
         number.place,
         format!("`{key}` is {found}; write a whole number from {least} to {most}"),
     );
-    None
-}
-
-fn share(table: &mut Table<'_>, problems: &mut Problems) -> Option<f64> {
-    let number = table.number("quota_share", problems)?;
-    if number.value > 0.0 && number.value <= 1.0 {
-        return Some(number.value);
-    }
-    let wrong = format!(
-        "`quota_share` is {}; write a share above 0, at most 1",
-        number.value
-    );
-    problems.add(number.place, wrong);
     None
 }
 

@@ -48,6 +48,8 @@ pub fn schema() -> Value {
                 "kafka": text("Name of the topic."),
                 "role_chain": texts("The roles that Redshift walks to the stream."),
                 "probe_role_arn": text("The role that the daemon may assume."),
+                "probe_share": { "type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.2,
+                    "description": "Share of each shard's five reads a second that probes may take." },
                 "retention": duration("How long the stream keeps records."),
                 "kafka_uri": text("Brokers: host:port, separated by commas."),
                 "kafka_auth": { "enum": ["none", "iam", "mtls"] },

@@ -9,6 +9,8 @@ use super::problem::{At, Place, Problems};
 use super::types::{Brokers, KafkaAuth, Stream, StreamSource};
 use super::values::{Arn, parse_arn, parse_brokers, parse_role};
 
+/// Share of a shard's reads that probes may take unless stated: one read a second.
+const PROBE_SHARE: f64 = 0.2;
 /// Redshift follows no longer chain.
 const LONGEST_CHAIN: usize = 10;
 
@@ -28,6 +30,7 @@ pub(super) fn stream(mut table: Table<'_>, label: &str, problems: &mut Problems)
     let kafka = table.text("kafka", problems);
     let chain = table.texts("role_chain", problems);
     let probe_role = table.text("probe_role_arn", problems);
+    let probe_share = table.share("probe_share", problems);
     let retention = table.duration("retention", problems);
     let words = [("none", "none"), ("iam", "iam"), ("mtls", "mtls")];
     let before = problems.count();
@@ -70,6 +73,7 @@ pub(super) fn stream(mut table: Table<'_>, label: &str, problems: &mut Problems)
         source,
         role_chain: chain.into_iter().map(|role| role.value).collect(),
         probe_role_arn: probe_role.map(|role| role.value),
+        probe_share: probe_share.unwrap_or(PROBE_SHARE),
         retention: retention.map(|retention| retention.value),
         brokers,
     })

@@ -103,6 +103,8 @@ pub struct Stream {
     pub role_chain: Vec<String>,
     /// The role that the daemon itself may assume to look at the stream.
     pub probe_role_arn: Option<String>,
+    /// Share of each shard's reads that probes may take, above 0, at most 1.
+    pub probe_share: f64,
     pub retention: Option<Duration>,
     /// Where the brokers of a topic are; never for Kinesis.
     pub brokers: Option<Brokers>,

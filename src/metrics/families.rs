@@ -194,6 +194,16 @@ pub(super) const API_REQUESTS: Family = counter(
     &["warehouse", "operation", "result"],
     "Calls to the Redshift Data API, by operation and by how they ended.",
 );
+pub(super) const STREAM_PROBE_REQUESTS: Family = counter(
+    "tidekeeper_stream_probe_requests_total",
+    &["stream", "operation", "result"],
+    "Calls to Kinesis that looked for unread records, by operation and by how they ended.",
+);
+pub(super) const STREAM_PROBE_UP: Family = gauge(
+    "tidekeeper_stream_probe_up",
+    &["stream"],
+    "1 if the latest look at a probed stream told what is unread, else 0.",
+);
 pub(super) const BUILD_INFO: Family = gauge(
     "tidekeeper_build_info",
     &["version"],
@@ -260,6 +270,8 @@ pub(super) const ALL: &[Family] = &[
     BREAKER_OPEN,
     DEFERRED,
     API_REQUESTS,
+    STREAM_PROBE_REQUESTS,
+    STREAM_PROBE_UP,
     BUILD_INFO,
     RELOAD_SUCCESSFUL,
     RELOAD_TIMESTAMP,

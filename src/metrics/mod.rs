@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 use tidekeeper_scheduler::{Notice, Snapshot, Timestamp, ViewId, WarehouseId};
 
+use crate::stream;
 use families::Family;
 
 /// From a tenth of a second (a small view) to the default statement time-out, 1 h.
@@ -74,6 +75,7 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     totals: BTreeMap<ViewId, Totals>,
     calls: BTreeMap<WarehouseId, BTreeMap<(String, String), u64>>,
+    probes: BTreeMap<String, Probes>,
     heartbeat: Option<Timestamp>,
     reload_ok: Option<bool>,
     loaded_at: Option<Timestamp>,
@@ -93,6 +95,14 @@ struct Totals {
     skipped: u64,
     /// By who made them.
     foreign: BTreeMap<&'static str, u64>,
+}
+
+/// What probing one stream has come to.
+#[derive(Clone, Debug, Default)]
+struct Probes {
+    /// By operation and result.
+    calls: BTreeMap<(&'static str, &'static str), u64>,
+    up: bool,
 }
 
 impl Metrics {
@@ -232,6 +242,36 @@ impl Metrics {
             *calls
                 .entry((operation.to_owned(), result.to_owned()))
                 .or_default() += 1;
+        }
+    }
+
+    /// The streams that are probed now. Series of all others go.
+    pub fn set_probed(&self, streams: BTreeSet<String>) {
+        let mut state = self.state();
+        state.probes.retain(|stream, _| streams.contains(stream));
+        for stream in streams {
+            state.probes.entry(stream).or_default();
+        }
+    }
+
+    /// Counts what a probe did, or what came of it.
+    pub fn count_probe(&self, fact: stream::Fact<'_>) {
+        let mut state = self.state();
+        match fact {
+            stream::Fact::Call {
+                stream,
+                operation,
+                result,
+            } => {
+                if let Some(probes) = state.probes.get_mut(stream) {
+                    *probes.calls.entry((operation, result)).or_default() += 1;
+                }
+            }
+            stream::Fact::Signal { stream, up } => {
+                if let Some(probes) = state.probes.get_mut(stream) {
+                    probes.up = up;
+                }
+            }
         }
     }
 

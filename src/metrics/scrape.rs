@@ -23,6 +23,7 @@ pub(super) fn gather(state: &State) -> Result<Vec<MetricFamily>, Error> {
     view_info(&registry, &state.catalog)?;
     view_counters(&registry, state)?;
     api_requests(&registry, state)?;
+    stream_probes(&registry, state)?;
     let Some(snapshot) = &state.snapshot else {
         return Ok(registry.gather());
     };
@@ -186,6 +187,19 @@ fn api_requests(registry: &Registry, state: &State) -> Done {
             let labels = [warehouse.as_str(), operation, result];
             count(&requests, &labels, number(*total))?;
         }
+    }
+    Ok(())
+}
+
+fn stream_probes(registry: &Registry, state: &State) -> Done {
+    let requests = counters(registry, f::STREAM_PROBE_REQUESTS)?;
+    let up = gauges(registry, f::STREAM_PROBE_UP)?;
+    for (stream, probes) in &state.probes {
+        for ((operation, result), total) in &probes.calls {
+            let labels = [stream.as_str(), *operation, *result];
+            count(&requests, &labels, number(*total))?;
+        }
+        set(&up, &[stream.as_str()], flag(probes.up))?;
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidekeeper_scheduler::{AttemptId, Event, FailureClass, Mode, ScheduleId, ViewId, WarehouseId};
 
+use crate::stream::Fact;
+
 use super::families::{ALL, Family, Kind};
 use super::world::{World, view};
 use super::*;
@@ -26,7 +28,8 @@ fn value(page: &str, series: &str) -> Option<f64> {
     })
 }
 
-/// Every family has a series here: one view infeasible, one refused, one call counted.
+/// Every family has a series here: one view infeasible, one refused, one call counted, one
+/// stream probed.
 fn full() -> Metrics {
     let mut world = World::open(vec![view("orders", 30), view("tight", 2)]);
     for _ in 0..8 {
@@ -38,9 +41,20 @@ fn full() -> Metrics {
     world.probe("orders");
     let metrics = metrics_of(&world);
     metrics.count_call("rt", "execute", "ok");
+    metrics.set_probed(["clicks".to_owned()].into());
+    probe(&metrics, "clicks");
     metrics.heartbeat(world.now);
     metrics.config_loaded(true, world.now, 1);
     metrics
+}
+
+fn probe(metrics: &Metrics, stream: &str) {
+    metrics.count_probe(Fact::Call {
+        stream,
+        operation: "GetRecords",
+        result: "ok",
+    });
+    metrics.count_probe(Fact::Signal { stream, up: true });
 }
 
 fn label_names(page: &str, family: &Family) -> BTreeSet<String> {
@@ -424,4 +438,19 @@ fn the_page_is_text_that_ends_with_a_line_feed_and_repeats_no_series() {
         let series = line.rsplit_once(' ').unwrap().0;
         assert!(seen.insert(series), "{series} is there twice");
     }
+}
+
+#[test]
+fn a_stream_that_is_not_probed_any_more_leaves_no_series() {
+    let metrics = Metrics::new().unwrap();
+    metrics.set_probed(["clicks".to_owned(), "orders".to_owned()].into());
+    probe(&metrics, "clicks");
+    let page = metrics.render().unwrap();
+    let up = |stream: &str| format!("tidekeeper_stream_probe_up{{stream=\"{stream}\"}}");
+    assert_eq!(value(&page, &up("clicks")), Some(1.0));
+    assert_eq!(value(&page, &up("orders")), Some(0.0), "nothing seen yet");
+    metrics.set_probed(["orders".to_owned()].into());
+    probe(&metrics, "clicks");
+    let page = metrics.render().unwrap();
+    assert!(!page.contains("clicks"), "{page}");
 }

@@ -25,6 +25,15 @@ impl View {
         self.seen(now).is_some()
     }
 
+    /// A refresh ended then: what a probe saw before, or from an earlier position, is read.
+    pub(crate) fn forget_seen(&mut self, ended_at: Timestamp) {
+        let holds = self.holds();
+        self.seen = self.seen.filter(|seen| {
+            let unread = seen.oldest.is_none_or(|oldest| Some(oldest) > holds);
+            seen.at >= ended_at && unread
+        });
+    }
+
     pub(crate) fn believed_until(&self, seen: Seen) -> Timestamp {
         let period = self.spec.probe_every.unwrap_or(Span::ZERO);
         seen.at + period * BELIEVED

@@ -34,8 +34,6 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        // What a probe saw before is read now.
-        view.seen = view.seen.filter(|seen| seen.at >= finished_at);
         view.trouble = Trouble::default();
         view.unanswered = None;
         view.refreshes += 1;
@@ -46,6 +44,7 @@ impl Scheduler {
             attempt: attempt.clone(),
             finished_at,
         });
+        view.forget_seen(finished_at);
         let (name, index) = (view.spec.id.clone(), view.warehouse);
         if attempt.suspension.is_some() {
             self.notice(Notice::Resumed { view: name.clone() });

@@ -542,7 +542,7 @@ impl Scheduler {
                 return;
             };
             let ended_at = record.ended_at;
-            view.seen = view.seen.filter(|seen| seen.at >= ended_at);
+            view.forget_seen(ended_at);
             view.last_success_at = view.last_success_at.max(Some(ended_at));
             if matches!(view.state, State::Suspended { .. }) {
                 // It can be refreshed: whatever was wrong may have been mended.

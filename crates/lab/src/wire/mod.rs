@@ -1,5 +1,5 @@
 //! Decides how the lab is spoken to: `POST /` in the AWS JSON 1.1 protocol, for the Data API
-//! and for Kinesis, and the lab's own
+//! and for Kinesis, its query protocol for STS, and the lab's own
 //! `GET /__lab/health`, `/__lab/history` and `/__lab/records`.
 //!
 //! Signatures are not verified. Deliberately absent: what statements do (`statements`).
@@ -14,6 +14,7 @@ mod request;
 mod result;
 pub(crate) mod service;
 mod socket;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -62,13 +63,16 @@ pub(crate) async fn serve(service: Arc<Service>, door: Door) -> std::io::Result<
     .await
 }
 
-/// The service is named in the header that names the operation.
+/// The service is named in the header that names the operation; only STS takes a form.
 async fn aws_api(
     State(service): State<Arc<Service>>,
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if text(&headers, "content-type").is_some_and(|kind| kind.starts_with(sts::CONTENT_TYPE)) {
+        return sts::answer(&service, &headers, &body);
+    }
     let target = text(&headers, "x-amz-target").unwrap_or_default();
     match target.strip_prefix(kinesis::TARGET_PREFIX) {
         Some(operation) => kinesis_api(&service, operation, &headers, &body),

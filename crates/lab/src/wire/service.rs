@@ -43,6 +43,7 @@ pub(crate) struct Service {
     /// Reads streams outside the lab.
     reader: Option<Reader>,
     waiters_per_statement: usize,
+    refused_roles: Vec<String>,
     inner: Mutex<Inner>,
     /// The agenda has changed.
     changed: Notify,
@@ -115,6 +116,7 @@ impl Service {
             },
             clock,
             waiters_per_statement: world.endpoint.waiters_per_statement(),
+            refused_roles: world.endpoint.refused_roles().to_vec(),
             inner: Mutex::new(inner),
             changed: Notify::new(),
             closing,
@@ -225,6 +227,19 @@ impl Service {
                 .kinesis
                 .answer(streams, operation, &scope, fields?, now)
         })
+    }
+
+    /// Counts a call that nothing else is asked of, and says what time it is, since 1970.
+    pub(super) fn count(&self, operation: &'static str) -> Duration {
+        self.locked(|inner, now| {
+            *inner.calls.entry(operation).or_default() += 1;
+            self.clock.epoch() + now
+        })
+    }
+
+    /// Whether the world lets nobody assume this role.
+    pub(super) fn refuses_role(&self, arn: &str) -> bool {
+        self.refused_roles.iter().any(|role| role == arn)
     }
 
     /// Counts a request, throws the dice of the faults and takes from the quota.

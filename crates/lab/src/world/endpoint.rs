@@ -61,6 +61,7 @@ pub(crate) struct Endpoint {
     active_statements: Count,
     quotas: Quotas,
     kinesis_limits: bool,
+    refused_roles: Vec<String>,
 }
 
 impl Endpoint {
@@ -77,6 +78,11 @@ impl Endpoint {
     /// Whether the lab's Kinesis refuses who is too fast.
     pub(crate) fn kinesis_limits(&self) -> bool {
         self.kinesis_limits
+    }
+
+    /// Roles that nobody may assume; any other may be.
+    pub(crate) fn refused_roles(&self) -> &[String] {
+        &self.refused_roles
     }
 
     /// Requests per second.
@@ -103,6 +109,7 @@ impl Default for Endpoint {
             active_statements: Count::new(500),
             quotas: Quotas::default(),
             kinesis_limits: true,
+            refused_roles: Vec::new(),
         }
     }
 }

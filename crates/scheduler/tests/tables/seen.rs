@@ -63,6 +63,25 @@ fn the_clock_starts_with_the_oldest_unread_record() {
 }
 
 #[test]
+fn what_a_probe_told_of_an_earlier_position_is_read_by_the_refresh_that_had_ended() {
+    let mut core = quiet_after_its_first_refresh();
+    sees(&mut core, 9.0, Some(8.0));
+    for second in (14..60).step_by(5) {
+        sees(&mut core, f64::from(second), Some(8.0));
+    }
+    assert_eq!(core.pass(62.5), ["submit v #2 wait 12s"]);
+    // It ends at 64; at 65 the probe still looks from where the view was before.
+    sees(&mut core, 65.0, Some(8.0));
+    let finished = StatementStatus::Finished {
+        at: Some(at(64.0)),
+        outcome: Outcome::Data,
+    };
+    assert!(core.accepted(66.0, "v", "s2", finished).is_empty());
+    assert!(core.pass(67.0).is_empty());
+    assert!(core.due() > 67.0, "{}", core.due());
+}
+
+#[test]
 fn a_probe_that_falls_silent_is_believed_for_three_periods() {
     let mut core = quiet_after_its_first_refresh();
     for second in (9..104).step_by(5) {
