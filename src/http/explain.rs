@@ -35,6 +35,13 @@ pub(super) fn view(
     if view.infeasible {
         sentence += &infeasible(view);
     }
+    if let Some(alert) = &view.alert {
+        sentence += &format!("; look at it: {}", alert.text);
+    }
+    if let Some(unread) = view.unread.filter(|unread| unread.since.is_some()) {
+        let age = span(unread.age(now));
+        sentence += &format!("; the oldest record that it has not read came {age} ago");
+    }
     sentence
 }
 

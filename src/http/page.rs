@@ -58,6 +58,10 @@ fn warehouses(page: &mut String, report: &Report) {
         if warehouse.deferred > 0 {
             *page += &format!(", {} views due and waiting", warehouse.deferred);
         }
+        if let Some(failure) = &warehouse.sweep_failure {
+            let why = escape(&failure.message);
+            *page += &format!(": <span class=\"bad\">its records cannot be read: {why}</span>");
+        }
         if let Some(blocked) = &warehouse.blocked {
             let why = escape(&blocked.failure.message);
             *page += &format!(": <span class=\"bad\">{why}</span>");
@@ -72,7 +76,8 @@ fn views(page: &mut String, report: &Report) {
     *page += &format!(
         "<div class=\"wide\"><table><caption>{} views at {}</caption><thead><tr>\
          <th scope=\"col\">View</th><th scope=\"col\">State</th>\
-         <th scope=\"col\" class=\"n\">Lag</th><th scope=\"col\" class=\"n\">Target</th>\
+         <th scope=\"col\" class=\"n\">Lag</th><th scope=\"col\" class=\"n\">Unread</th>\
+         <th scope=\"col\" class=\"n\">Target</th>\
          <th scope=\"col\" class=\"n\">Last refresh</th>\
          <th scope=\"col\" class=\"n\">In target</th><th scope=\"col\">Why</th></tr></thead>\n\
          <tbody>",
@@ -86,7 +91,9 @@ fn views(page: &mut String, report: &Report) {
 }
 
 fn row(page: &mut String, view: &ViewReport) {
-    let late = match (view.clock_lag_seconds, view.target_lag_seconds) {
+    // The target is on the age of what is unread where that is known.
+    let age = view.unread_age_seconds.or(view.clock_lag_seconds);
+    let late = match (age, view.target_lag_seconds) {
         (Some(lag), Some(target)) => lag > target,
         (None, _) | (_, None) => false,
     };
@@ -96,14 +103,17 @@ fn row(page: &mut String, view: &ViewReport) {
     let _written = writeln!(
         page,
         "<tr><th scope=\"row\"><a href=\"/api/v1/views/{}\">{}</a></th>\
-         <td class=\"{}\">{}</td><td class=\"n{}\">{}</td><td class=\"n\">{}</td>\
+         <td class=\"{}\">{}</td><td class=\"n{}\">{}</td><td class=\"n{}\">{}</td>\
+         <td class=\"n\">{}</td>\
          <td class=\"n\">{}</td><td class=\"n\">{} of {cycles}</td><td>{}</td></tr>",
         percent_encoding::utf8_percent_encode(&view.view, percent_encoding::NON_ALPHANUMERIC),
         escape(&view.view),
-        alarm(view.state == "suspended" || view.infeasible),
+        alarm(view.state == "suspended" || view.infeasible || view.alert.is_some()),
         view.state,
-        alarm(late),
+        alarm(late && view.unread_age_seconds.is_none()),
         seconds(view.clock_lag_seconds),
+        alarm(late && view.unread_age_seconds.is_some()),
+        seconds(view.unread_age_seconds),
         seconds(view.target_lag_seconds),
         seconds(view.last_refresh_seconds),
         view.cycles.in_target,

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 use tidekeeper_scheduler::{
-    Access, Failure, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseSnapshot,
+    Access, Failure, Outcome, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseSnapshot,
 };
 
 use super::explain;
@@ -40,6 +40,9 @@ pub(super) struct WarehouseReport {
     /// Slots that the targets need, as learned.
     slots_needed: f64,
     overloaded: bool,
+    /// How often its records of refreshes were read, and why they cannot be.
+    sweeps: u64,
+    pub(super) sweep_failure: Option<FailureReport>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +60,9 @@ pub(super) struct ViewReport {
     pub(super) wait: Option<WaitReport>,
     data_timestamp: Option<String>,
     pub(super) clock_lag_seconds: Option<f64>,
+    /// Age of the oldest record that it has not read, 0 when there is none; `null` where no
+    /// probe tells.
+    pub(super) unread_age_seconds: Option<f64>,
     pub(super) target_lag_seconds: Option<f64>,
     configured_target_lag_seconds: f64,
     schedule: Option<String>,
@@ -67,6 +73,15 @@ pub(super) struct ViewReport {
     pub(super) last_refresh_seconds: Option<f64>,
     pub(super) last_success_at: Option<String>,
     pub(super) last_failure: Option<FailureReport>,
+    /// What the latest refresh did, whoever made it.
+    last_outcome: Option<&'static str>,
+    records_behind: Option<u64>,
+    records_skipped: u64,
+    /// Refreshes that somebody else has made.
+    foreign_refreshes: u64,
+    /// When its stream begins to drop what it has not read.
+    retention_deadline: Option<String>,
+    pub(super) alert: Option<AlertReport>,
     failures_in_a_row: u32,
     pub(super) infeasible: bool,
     pub(super) reachable_target_lag_seconds: Option<f64>,
@@ -76,6 +91,13 @@ pub(super) struct ViewReport {
     pub(super) cycles: CyclesReport,
     /// Why it is as it is, in plain words.
     pub(super) explain: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct AlertReport {
+    pub(super) reason: &'static str,
+    text: String,
+    since: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -150,6 +172,8 @@ fn warehouse(warehouse: &WarehouseSnapshot) -> WarehouseReport {
         breaker_open: warehouse.breaker_open,
         slots_needed: warehouse.slots_needed,
         overloaded: warehouse.overloaded,
+        sweeps: warehouse.sweeps,
+        sweep_failure: warehouse.sweep_failure.as_ref().map(failure),
     }
 }
 
@@ -170,6 +194,7 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
         wait: view.wait.map(wait),
         data_timestamp: view.data_ts.and_then(moment),
         clock_lag_seconds: view.data_ts.map(|data_ts| (now - data_ts).as_secs_f64()),
+        unread_age_seconds: view.unread.map(|unread| unread.age(now).as_secs_f64()),
         target_lag_seconds: view.target_lag.map(Span::as_secs_f64),
         configured_target_lag_seconds: view.configured_target_lag.as_secs_f64(),
         schedule: view.schedule.as_ref().map(ToString::to_string),
@@ -180,6 +205,16 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
         last_refresh_seconds: view.last_duration.map(Span::as_secs_f64),
         last_success_at: view.last_success_at.and_then(moment),
         last_failure: view.last_failure.as_ref().map(failure),
+        last_outcome: view.last_outcome.map(Outcome::label),
+        records_behind: view.records_behind,
+        records_skipped: view.records_skipped,
+        foreign_refreshes: view.foreign_refreshes,
+        retention_deadline: view.retention_ends_at.and_then(moment),
+        alert: view.alert.as_ref().map(|alert| AlertReport {
+            reason: alert.reason.label(),
+            text: alert.text.to_string(),
+            since: moment(alert.since),
+        }),
         failures_in_a_row: view.failures_in_a_row,
         infeasible: view.infeasible,
         reachable_target_lag_seconds: view.reachable_target_lag.map(Span::as_secs_f64),

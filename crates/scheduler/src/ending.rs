@@ -84,6 +84,7 @@ impl Scheduler {
         };
         view.catching_up = matches!(outcome, Outcome::MoreData { .. });
         view.recomputes = outcome == Outcome::Recomputed;
+        view.last_outcome = Some(outcome);
         view.data_ts = view.data_ts.max(match outcome {
             Outcome::MoreData { up_to } => attempt.data_ts.min(up_to),
             Outcome::Data

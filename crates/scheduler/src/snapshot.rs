@@ -5,6 +5,7 @@
 
 use crate::event::{AttemptId, Failure, FailureClass, Origin};
 use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
+use crate::record::Outcome;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
@@ -39,6 +40,15 @@ pub struct ViewSnapshot {
     /// When the stream begins to drop what the view has not read.
     pub retention_ends_at: Option<Timestamp>,
     pub alert: Option<Alert>,
+    /// What the latest refresh did, whoever made it; `None` before one is known.
+    pub last_outcome: Option<Outcome>,
+    /// Records between what the latest refresh read and the end of its stream, where the
+    /// warehouse says so.
+    pub records_behind: Option<u64>,
+    /// Records that refreshes have left out, as the warehouse reports them.
+    pub records_skipped: u64,
+    /// Refreshes that the daemon has not made.
+    pub foreign_refreshes: u64,
     /// The target that holds at this hour; `None` while closed.
     pub target_lag: Option<Span>,
     /// The configured target.
@@ -309,6 +319,10 @@ impl Scheduler {
             }),
             retention_ends_at: view.retention_ends_at(),
             alert: self.alert(view),
+            last_outcome: view.last_outcome,
+            records_behind: view.behind,
+            records_skipped: view.skipped,
+            foreign_refreshes: view.foreign,
             target_lag,
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),

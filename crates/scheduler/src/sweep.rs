@@ -468,6 +468,8 @@ impl Scheduler {
         let id = view.spec.id.clone();
         let all = record.result == Ok(Outcome::AllSkipped);
         let skipped = record.read.as_ref().map_or(0, |read| read.skipped);
+        view.skipped += skipped;
+        view.behind = record.read.as_ref().and_then(|read| read.behind);
         let reason = record.read.as_ref().and_then(|read| read.reason.clone());
         if all && view.alert.is_none() {
             let text = reason
@@ -536,6 +538,10 @@ impl Scheduler {
     fn take_foreign(&mut self, slot: usize, foreign: Foreign) {
         let now = self.now;
         let record = &foreign.record;
+        self.heed(slot, record);
+        if let Some(view) = self.view_mut(slot) {
+            view.foreign += 1;
+        }
         if let Ok(outcome) = record.result {
             self.hold(slot, record, outcome);
             let Some(view) = self.view_mut(slot) else {
@@ -543,6 +549,7 @@ impl Scheduler {
             };
             let ended_at = record.ended_at;
             view.forget_seen(ended_at);
+            view.last_outcome = Some(outcome);
             view.last_success_at = view.last_success_at.max(Some(ended_at));
             if matches!(view.state, State::Suspended { .. }) {
                 // It can be refreshed: whatever was wrong may have been mended.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::event::{AttemptId, Failure, Found, Origin, Seen};
 use crate::law::{Blind, DurationModel, Fit, Margin, Probed, Rate, doubling};
 use crate::plan::{StatementId, StatementTimeout, ViewSpec};
+use crate::record::Outcome;
 use crate::time::{Span, Timestamp};
 use crate::trouble::{Feasibility, Trouble};
 
@@ -72,6 +73,12 @@ pub(crate) struct View {
     /// What is known of it comes from the warehouse's records of an earlier time.
     pub(crate) recalled: bool,
     pub(crate) alert: Option<Alert>,
+    /// What the latest refresh did, whoever made it.
+    pub(crate) last_outcome: Option<Outcome>,
+    /// Records between what the latest refresh read and the end of the stream.
+    pub(crate) behind: Option<u64>,
+    pub(crate) skipped: u64,
+    pub(crate) foreign: u64,
 }
 
 /// A refresh that has finished and of which is not yet known what it did.
@@ -384,6 +391,10 @@ impl View {
             recomputes: false,
             recalled: false,
             alert: None,
+            last_outcome: None,
+            behind: None,
+            skipped: 0,
+            foreign: 0,
         }
     }
 
