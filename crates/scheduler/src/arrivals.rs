@@ -8,6 +8,7 @@ use crate::event::Seen;
 use crate::law::{DurationModel, Rate};
 use crate::plan::ViewId;
 use crate::scheduler::Scheduler;
+use crate::snapshot::Unread;
 use crate::time::{Span, Timestamp};
 use crate::view::{Due, View};
 
@@ -32,6 +33,20 @@ impl View {
             let unread = seen.oldest.is_none_or(|oldest| Some(oldest) > holds);
             seen.at >= ended_at && unread
         });
+    }
+
+    /// What lies unread, as far as it can be told: between a refresh and the next probe nothing
+    /// is known to be.
+    pub(crate) fn unread(&self, now: Timestamp) -> Option<Unread> {
+        let told = self.seen(now).map(|seen| Unread {
+            since: seen.oldest,
+            at: seen.at,
+        });
+        let refreshed = self.probed_at.filter(|at| {
+            let period = self.spec.probe_every.unwrap_or(Span::ZERO);
+            now < *at + period * BELIEVED && self.last_success_at >= Some(*at)
+        });
+        told.or_else(|| refreshed.map(|at| Unread { since: None, at }))
     }
 
     pub(crate) fn believed_until(&self, seen: Seen) -> Timestamp {
@@ -73,6 +88,7 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
+        view.probed_at = view.probed_at.max(Some(seen.at.min(now)));
         let outdated = view.seen.is_some_and(|before| before.at >= seen.at)
             || view.last_success_at.is_some_and(|at| seen.at < at)
             // It was looked for from an earlier position.

@@ -313,10 +313,7 @@ impl Scheduler {
             submitted: attempt.map(|attempt| (attempt.submitted_at, attempt.origin)),
             data_ts: view.data_ts,
             holds_ts: view.holds(),
-            unread: view.seen(self.now).map(|seen| Unread {
-                since: seen.oldest,
-                at: seen.at,
-            }),
+            unread: view.unread(self.now),
             retention_ends_at: view.retention_ends_at(),
             alert: self.alert(view),
             last_outcome: view.last_outcome,

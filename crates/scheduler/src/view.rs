@@ -42,6 +42,8 @@ pub(crate) struct View {
     pub(crate) rate: Option<Rate>,
     /// The latest arrival probe that is not outdated by a refresh.
     pub(crate) seen: Option<Seen>,
+    /// Of which moment the latest probe told, outdated or not.
+    pub(crate) probed_at: Option<Timestamp>,
     /// The latest refresh stopped before the end of the stream.
     pub(crate) catching_up: bool,
     /// Slots that its target needs, as counted in its warehouse's load.
@@ -371,6 +373,7 @@ impl View {
             margin: Margin::default(),
             rate: None,
             seen: None,
+            probed_at: None,
             catching_up: false,
             load: 0.0,
             trouble: Trouble::default(),

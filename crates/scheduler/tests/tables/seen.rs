@@ -155,3 +155,21 @@ fn a_closed_view_is_refreshed_before_its_stream_forgets() {
     core.finished(43_203.0, "v", "s2");
     assert_eq!(core.state("v"), StateName::Waiting);
 }
+
+#[test]
+fn between_a_refresh_and_the_next_probe_nothing_is_known_to_be_unread() {
+    let mut core = quiet_after_its_first_refresh();
+    for second in (9..60).step_by(5) {
+        sees(&mut core, f64::from(second), Some(8.5));
+    }
+    let age = |core: &Core, seconds: f64| {
+        let unread = core.snapshot("v").unread;
+        unread.map(|unread| unread.age(at(seconds)).as_secs_f64())
+    };
+    assert_eq!(core.pass(62.6), ["submit v #2 wait 12s"]);
+    assert_eq!(age(&core, 62.6), Some(54.1), "not visible yet");
+    core.finished(64.0, "v", "s2");
+    assert_eq!(age(&core, 64.0), Some(0.0));
+    core.pass(75.0);
+    assert_eq!(age(&core, 75.0), None, "no probe has told for too long");
+}
