@@ -67,6 +67,12 @@ pub struct FoundView {
 }
 
 impl FoundView {
+    /// The id that it has, or is written with.
+    fn known_as(&self) -> &str {
+        let id = self.configured.as_ref().or(self.id.as_ref());
+        id.map_or(self.name.as_str(), String::as_str)
+    }
+
     fn is_refreshable(&self) -> bool {
         self.view.state < UNREFRESHABLE
     }
@@ -85,6 +91,8 @@ pub enum Reads {
     Unknown,
     /// External schema and stream.
     Stream(String, String),
+    /// Other views, as `schema.name`.
+    Views(Vec<String>),
     /// Several views have its name, and a scan does not tell which of them it was.
     Ambiguous,
 }
@@ -137,7 +145,7 @@ pub fn found(place: Place<'_>, existing: &Existing, scans: &[Scan]) -> Found {
         .filter(|view| view.configured.is_none())
         .filter_map(|view| match &view.reads {
             Reads::Stream(schema, stream) => Some((schema.as_str(), stream.as_str())),
-            Reads::Unknown | Reads::Ambiguous => None,
+            Reads::Unknown | Reads::Views(_) | Reads::Ambiguous => None,
         })
         .collect();
     let mut taken: BTreeSet<String> = place
@@ -187,6 +195,7 @@ fn tie(views: &mut [FoundView], existing: &Existing, scans: &[Scan]) {
             .filter(here);
         let single = of_name.get(&view.name) == Some(&1);
         view.reads = match own.next_back() {
+            None if !view.view.parents.is_empty() => Reads::Views(view.view.parents.clone()),
             None => Reads::Unknown,
             Some(scan) if single => {
                 Reads::Stream(scan.external_schema.clone(), scan.stream.clone())
@@ -328,7 +337,7 @@ pub fn as_json(found: &Found) -> Json {
     let views = found.views.iter().map(|view| {
         let (external_schema, stream) = match &view.reads {
             Reads::Stream(schema, stream) => (Some(schema), Some(stream)),
-            Reads::Unknown | Reads::Ambiguous => (None, None),
+            Reads::Unknown | Reads::Views(_) | Reads::Ambiguous => (None, None),
         };
         json!({
             "name": format!("{}.{}", view.schema, view.name),
@@ -339,6 +348,7 @@ pub fn as_json(found: &Found) -> Json {
             "configured": view.configured,
             "external_schema": external_schema,
             "stream": stream,
+            "after": view.view.parents,
         })
     });
     let streams = found.streams.iter().map(|stream| {

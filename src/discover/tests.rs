@@ -28,6 +28,7 @@ fn view() -> View {
         owner: "me".to_owned(),
         auto_refresh: false,
         state: 1,
+        parents: Vec::new(),
     }
 }
 
@@ -259,4 +260,39 @@ proptest! {
         let (_, problems) = loaded(&text);
         prop_assert_eq!(problems, Vec::<String>::new(), "{}", text);
     }
+}
+
+#[test]
+fn a_view_on_views_is_refreshed_after_them() {
+    let on = |parents: &[&str]| View {
+        parents: parents.iter().map(|name| (*name).to_owned()).collect(),
+        ..view()
+    };
+    let existing = holding(
+        &[
+            ("sales.orders", view()),
+            ("sales.items", view()),
+            ("marts.daily", on(&["sales.items", "sales.orders"])),
+            ("marts.far", on(&["elsewhere.gone"])),
+        ],
+        &[("kds", kinesis(CHAIN))],
+    );
+    let scans = [scan("orders", "kds", "o"), scan("items", "kds", "i")];
+    let (config, text) = written(&existing, &scans);
+    let after = |id: &str| config.views.get(id).unwrap().after.clone();
+    assert_eq!(after("daily"), ["items", "orders"]);
+    assert!(
+        after("far").is_empty() && text.contains("it stands on elsewhere.gone"),
+        "{text}"
+    );
+    let json = as_json(&found(place(None), &existing, &scans));
+    let daily = json["views"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|view| view["name"] == "marts.daily");
+    assert_eq!(
+        daily.unwrap()["after"],
+        json!(["sales.items", "sales.orders"])
+    );
 }

@@ -118,7 +118,16 @@ fn write_view(lines: &mut Vec<String>, view: &FoundView, found: &Found) {
             identifier(&view.name)
         ));
     }
+    let after = match &view.reads {
+        Reads::Views(parents) => parents_of(found, parents),
+        Reads::Unknown | Reads::Stream(..) | Reads::Ambiguous => Vec::new(),
+    };
     let (stream, told) = match &view.reads {
+        Reads::Views(_) if !after.is_empty() => (None, None),
+        Reads::Views(parents) => (
+            None,
+            Some(format!("it stands on {}", parents.join(" and "))),
+        ),
         Reads::Unknown => (
             None,
             Some(
@@ -142,16 +151,32 @@ fn write_view(lines: &mut Vec<String>, view: &FoundView, found: &Found) {
         },
     };
     let id = view.id.as_ref().map(|id| format!("id = {}, ", quoted(id)));
-    let entry = match (&id, stream) {
-        (None, None) => name,
-        (Some(_) | None, stream) => {
-            let stream = stream.map(|stream| format!(", stream = {}", quoted(stream)));
-            let (id, stream) = (id.unwrap_or_default(), stream.unwrap_or_default());
-            format!("{{ {id}name = {name}{stream} }}")
-        }
+    let stream = stream.map(|stream| format!(", stream = {}", quoted(stream)));
+    let after: Vec<String> = after.iter().map(|id| quoted(id)).collect();
+    let after = (!after.is_empty()).then(|| format!(", after = [{}]", after.join(", ")));
+    let entry = if id.is_none() && stream.is_none() && after.is_none() {
+        name
+    } else {
+        let (id, stream) = (id.unwrap_or_default(), stream.unwrap_or_default());
+        format!(
+            "{{ {id}name = {name}{stream}{} }}",
+            after.unwrap_or_default()
+        )
     };
     let told = told.map(|told| format!("   {}", remark(&told)));
     lines.push(format!("    {entry},{}", told.unwrap_or_default()));
+}
+
+/// The ids of those parents that are or will be configured; none where one cannot be.
+fn parents_of<'a>(found: &'a Found, parents: &[String]) -> Vec<&'a str> {
+    let one = |parent: &String| {
+        let mut views = found.views.iter();
+        let parent = views.find(|view| format!("{}.{}", view.schema, view.name) == *parent)?;
+        let written = parent.is_refreshable() && parent.can_be_named();
+        (parent.configured.is_some() || written).then(|| parent.known_as())
+    };
+    let ids: Option<Vec<&str>> = parents.iter().map(one).collect();
+    ids.unwrap_or_default()
 }
 
 /// The section of a stream, if it is more than a comment.

@@ -334,6 +334,7 @@ mod tests {
                 owner: "alice".to_owned(),
                 auto_refresh: false,
                 state: 1,
+                parents: Vec::new(),
             };
             let views = ["public.a", "public.b"].map(|name| (name.to_owned(), view.clone()));
             let existing = Existing {
@@ -362,6 +363,7 @@ mod tests {
             owner: owner.to_owned(),
             auto_refresh,
             state: 1,
+            parents: Vec::new(),
         };
         let schema = Schema {
             options: options.to_owned(),

@@ -1,6 +1,6 @@
 //! What a database holds of what a configuration asks for.
 //!
-//! Decides: where that is read (`SVV_EXTERNAL_SCHEMAS`, `SVV_MV_INFO`), and that a system
+//! Decides: where that is read (`SVV_EXTERNAL_SCHEMAS`, `SVV_MV_INFO`, `STV_MV_DEPS`), and that a system
 //! view or column which this release does not have is an answer missing, not a failure.
 //! Deliberately absent: changing anything.
 
@@ -15,6 +15,9 @@ use crate::warehouse::{Auth, Client};
 
 /// How long a look may take: a workgroup may have to wake up first.
 pub const LOOK: Duration = Duration::from_secs(120);
+
+/// Which materialized view stands on which (Developer Guide, `STV_MV_DEPS`).
+const DEPENDENCIES: &str = "SELECT db_name, schema, name, ref_schema, ref_name FROM stv_mv_deps";
 
 /// A database's streaming objects, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +60,8 @@ pub struct View {
     pub auto_refresh: bool,
     /// 101 and above: it can no longer be refreshed.
     pub state: i64,
+    /// The materialized views that it stands on, as `schema.name`; none where that is not told.
+    pub parents: Vec<String>,
 }
 
 /// Looks at a database.
@@ -87,7 +92,24 @@ pub async fn look(client: &Client, database: &str, auth: &Auth) -> Result<Existi
         Ok(rows) => existing.views = views(&rows, database),
         Err(failure) => existing.gaps.push(failure.message.to_string()),
     }
+    // Serverless has no STV tables: there nobody tells who stands on whom.
+    if let Ok(rows) = ask(DEPENDENCIES).await {
+        stand(&mut existing.views, &rows, database);
+    }
     Ok(existing)
+}
+
+/// Ties views to those that they stand on.
+fn stand(views: &mut BTreeMap<String, View>, rows: &Rows, database: &str) {
+    for row in &rows.rows {
+        let name = |schema: &str, name: &str| {
+            format!("{}.{}", rows.text(row, schema), rows.text(row, name))
+        };
+        let here = rows.text(row, "db_name") == database;
+        if let Some(view) = views.get_mut(&name("schema", "name")).filter(|_| here) {
+            view.parents.push(name("ref_schema", "ref_name"));
+        }
+    }
 }
 
 fn schemas(rows: &Rows) -> BTreeMap<String, Schema> {
@@ -113,6 +135,7 @@ fn views(rows: &Rows, database: &str) -> BTreeMap<String, View> {
             owner: rows.text(row, "user_name"),
             auto_refresh: matches!(rows.text(row, "autorefresh").as_str(), "t" | "true"),
             state: rows.text(row, "state").parse().unwrap_or_default(),
+            parents: Vec::new(),
         };
         (name, view)
     };

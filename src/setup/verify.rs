@@ -6,17 +6,18 @@
 //! out where the warehouse's history holds a recent one or where one is running.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidekeeper_scheduler::{Failure, WarehouseId};
 
 use super::aws;
 use super::blame::blame;
-use super::existing::{Existing, LOOK, Schema, look};
+use super::existing::{Existing, LOOK, Schema, View, look};
 use super::iam::{self, Accounts};
 use super::links::{Link, Report, State};
 use super::probe;
 use super::roles;
-use crate::config::{Config, StreamSource};
+use crate::config::{Config, Outcomes, StreamSource};
 use crate::translate;
 use crate::warehouse::question::{Question, Rows};
 use crate::warehouse::{Auth, Client, Clients, Refresh};
@@ -129,6 +130,7 @@ impl Way<'_> {
                 BTreeSet::new()
             }
         };
+        self.records(views, report).await;
         let mut places: BTreeMap<(String, String), Option<Existing>> = BTreeMap::new();
         let mut probed = BTreeSet::new();
         for refresh in views {
@@ -160,6 +162,31 @@ impl Way<'_> {
                 self.sample(refresh, report).await;
             }
         }
+    }
+
+    /// Whether the daemon will know what its refreshes did.
+    async fn records(&self, views: &[Refresh], report: &mut Report) {
+        let warehouse = self.config.warehouses.get(self.warehouse.as_str());
+        if warehouse.is_some_and(|warehouse| warehouse.outcomes == Outcomes::Off) {
+            return;
+        }
+        let name = format!("warehouse {}: records of refreshes", self.warehouse);
+        let views: Vec<Arc<Refresh>> = views.iter().cloned().map(Arc::new).collect();
+        report
+            .links
+            .push(match self.client.missing_records(&views).await {
+                Ok(missing) if missing.is_empty() => Link::new(name, State::Ok, "all can be read"),
+                Ok(missing) => {
+                    let text = format!("this user or release lacks {}", missing.join(", "));
+                    Link::new(name, State::Unverifiable, text)
+                }
+                Err(failure) => {
+                    let text = format!("every refresh will count as data: {}", failure.message);
+                    let mend =
+                        "let the user read SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"";
+                    Link::new(name, State::Broken, text).mend(mend)
+                }
+            });
     }
 
     fn broken(&self, what: &str, failure: &Failure) -> Link {
@@ -260,6 +287,7 @@ impl Way<'_> {
                     .mend(format!("ALTER MATERIALIZED VIEW {name} AUTO REFRESH NO;")),
             );
         }
+        report.links.extend(self.parents(refresh, view, existing));
         if view.state >= 101 {
             let text = format!("state {}: it can no longer be refreshed", view.state);
             report
@@ -268,6 +296,36 @@ impl Way<'_> {
             return false;
         }
         true
+    }
+
+    /// A view on configured views has to be refreshed after them.
+    fn parents(&self, refresh: &Refresh, view: &View, existing: &Existing) -> Option<Link> {
+        let configured = self.config.views.get(refresh.view.as_str())?;
+        let views = self.config.views.values();
+        let forgotten: Vec<&str> = views
+            .filter(|other| {
+                let schema = other.schema.as_deref().unwrap_or("public").to_lowercase();
+                let name = format!("{schema}.{}", other.name.to_lowercase());
+                other.warehouse == configured.warehouse
+                    && other.database == configured.database
+                    && existing.views.contains_key(&name)
+                    && view.parents.contains(&name)
+                    && !configured.after.contains(&other.id)
+            })
+            .map(|other| other.id.as_str())
+            .collect();
+        if forgotten.is_empty() {
+            return None;
+        }
+        let link = Link::new(
+            format!("view {}", refresh.view),
+            State::Broken,
+            format!(
+                "stands on {}, and is not refreshed after it",
+                forgotten.join(" and ")
+            ),
+        );
+        Some(link.mend(format!("after = [\"{}\"]", forgotten.join("\", \""))))
     }
 
     async fn ask(&self, refresh: &Refresh, sql: &str) -> Result<Rows, Failure> {

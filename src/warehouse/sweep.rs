@@ -205,6 +205,21 @@ impl Client {
         Ok(found)
     }
 
+    /// The parts of the records that these views' users or this release lack.
+    ///
+    /// # Errors
+    /// When they cannot be read at all.
+    pub async fn missing_records(
+        &self,
+        views: &[Arc<Refresh>],
+    ) -> Result<Vec<&'static str>, Failure> {
+        self.sweep(views, (self.life.now)(), &[]).await?;
+        let missing = views
+            .iter()
+            .flat_map(|view| self.form(&view.auth).missing());
+        Ok(missing.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     /// Asks, with less where something is missing; what a user lacks is remembered.
     async fn records(&self, part: &Part<'_>, since: Timestamp) -> Result<Rows, Failure> {
         let names: BTreeSet<String> = part.views.iter().map(|view| view_name(view)).collect();
