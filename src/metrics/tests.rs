@@ -36,6 +36,7 @@ fn full() -> Metrics {
     world.refresh("orders", 3);
     world.fail("orders", FailureClass::Transient, "serializable isolation");
     world.probe("orders");
+    world.bill_while_awake();
     let metrics = metrics_of(&world);
     metrics.count_call("rt", "execute", "ok");
     metrics.heartbeat(world.now);
@@ -424,4 +425,18 @@ fn the_page_is_text_that_ends_with_a_line_feed_and_repeats_no_series() {
         let series = line.rsplit_once(' ').unwrap().0;
         assert!(seen.insert(series), "{series} is there twice");
     }
+}
+
+#[test]
+fn awake_time_is_counted_where_it_is_billed() {
+    let series = "tidekeeper_awake_seconds_total{warehouse=\"rt\"}";
+    let mut world = World::open(vec![view("orders", 600)]);
+    world.refresh("orders", 3);
+    let page = metrics_of(&world).render().unwrap();
+    assert_eq!(value(&page, series), None);
+    world.bill_while_awake();
+    world.refresh("orders", 3);
+    world.pass(100);
+    let page = metrics_of(&world).render().unwrap();
+    assert_eq!(value(&page, series), Some(60.0));
 }
