@@ -51,6 +51,7 @@ fn warehouse_spec((name, warehouse): (&String, &config::Warehouse)) -> Warehouse
             config::Billing::Provisioned => Billing::Provisioned,
             config::Billing::Serverless => Billing::Serverless,
         },
+        wake_minimum: span(warehouse.wake_minimum),
         outcomes: match warehouse.outcomes {
             config::Outcomes::Every => Outcomes::Every,
             config::Outcomes::Sampled => Outcomes::Sampled,

@@ -17,6 +17,10 @@ use super::values::{check_cluster, check_workgroup, parse_address, parse_endpoin
 use super::view_keys::{ViewKeys, view_keys};
 use crate::calendar::{Closed, Schedule, Window};
 
+/// A minute, as far as is known; less for estates that are run fast against a lab.
+const WAKE_MINIMUM_LEAST: Duration = Duration::from_secs(1);
+const WAKE_MINIMUM_MOST: Duration = Duration::from_secs(3600);
+
 /// A named part of a file, and whether it can be used.
 #[derive(Clone, Debug)]
 pub(super) struct Part<T> {
@@ -58,10 +62,23 @@ pub(super) struct WarehouseKeys {
     pub(super) max_in_flight: Option<u32>,
     pub(super) quota_share: Option<f64>,
     pub(super) billing: Option<Billing>,
+    pub(super) wake_minimum: Option<Duration>,
+    pub(super) price_per_hour: Option<f64>,
     pub(super) overload: Option<Overload>,
     pub(super) outcomes: Option<Outcomes>,
     /// What its views inherit.
     pub(super) views: ViewKeys,
+}
+
+impl WarehouseKeys {
+    /// As stated, or as the kind of warehouse has it; `None` while that is not known either.
+    pub(super) fn billing(&self) -> Option<Billing> {
+        let usual = self.target.as_ref().map(|target| match target {
+            Target::Cluster(_) => Billing::Provisioned,
+            Target::Workgroup(_) => Billing::Serverless,
+        });
+        self.billing.or(usual)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +217,7 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
     let target = target(cluster, workgroup, place, label, problems);
     let endpoint = table.text("endpoint_url", problems);
     let region = table.text("region", problems);
-    let keys = WarehouseKeys {
+    let mut keys = WarehouseKeys {
         target,
         region: region.map(|region| region.value),
         endpoint_url: endpoint
@@ -219,6 +236,8 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
                 problems,
             )
             .map(|billing| billing.value),
+        wake_minimum: None,
+        price_per_hour: None,
         overload: table
             .choice(
                 "overload",
@@ -243,11 +262,49 @@ fn warehouse(mut table: Table<'_>, label: &str, problems: &mut Problems) -> Ware
             .map(|outcomes| outcomes.value),
         views: view_keys(&mut table, problems),
     };
+    read_price(&mut keys, &mut table, problems);
     if let Some(auth) = &keys.views.auth {
         check_auth(auth, keys.target.as_ref(), problems);
     }
     table.finish(&format!("[{label}]"), problems);
     keys
+}
+
+/// What being awake costs, where that is what is billed.
+fn read_price(keys: &mut WarehouseKeys, table: &mut Table<'_>, problems: &mut Problems) {
+    let minimum = table.duration("wake_minimum", problems);
+    let price = table.number("price_per_hour", problems);
+    let places = minimum.as_ref().map(|at| ("wake_minimum", at.place));
+    let places = places
+        .into_iter()
+        .chain(price.as_ref().map(|at| ("price_per_hour", at.place)));
+    if keys.billing() == Some(Billing::Provisioned) {
+        for (key, place) in places {
+            let wrong =
+                format!("`{key}` is for warehouses that are billed while awake (Serverless)");
+            problems.add(place, wrong);
+        }
+        return;
+    }
+    if let Some(minimum) = minimum {
+        if (WAKE_MINIMUM_LEAST..=WAKE_MINIMUM_MOST).contains(&minimum.value) {
+            keys.wake_minimum = Some(minimum.value);
+        } else {
+            let wrong = "`wake_minimum` must be at least 1s and at most 1h";
+            problems.add(minimum.place, wrong);
+        }
+    }
+    if let Some(price) = price {
+        if price.value > 0.0 && price.value.is_finite() {
+            keys.price_per_hour = Some(price.value);
+        } else {
+            let wrong = format!(
+                "`price_per_hour` is {}; write a number above 0",
+                price.value
+            );
+            problems.add(price.place, wrong);
+        }
+    }
 }
 
 /// Serverless knows no `DbUser`: the Data API maps the role instead.

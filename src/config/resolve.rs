@@ -10,8 +10,7 @@ use super::create_keys::{CreateKeys, finished_create, one_schema};
 use super::file::{File, Part, ViewEntry, WarehouseKeys, check_auth};
 use super::problem::{At, Place, Problems, hint};
 use super::types::{
-    Auth, Billing, Config, Create, Daemon, Mode, Outcomes, Priority, Stream, Target, View,
-    Warehouse,
+    Auth, Billing, Config, Create, Daemon, Mode, Outcomes, Priority, Stream, View, Warehouse,
 };
 use super::values::write_duration;
 use super::view_keys::ViewKeys;
@@ -21,6 +20,8 @@ use crate::calendar::{Closed, Schedule};
 const KINESIS_RETENTION: Duration = Duration::from_secs(24 * 3600);
 const MISS_RATE: f64 = 0.05;
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
+/// AWS bills a minute at least (Management Guide, "Billing for Amazon Redshift Serverless").
+const WAKE_MINIMUM: Duration = Duration::from_secs(60);
 const TARGET_LAG_LEAST: Duration = Duration::from_secs(1);
 
 /// What came of the sections.
@@ -73,10 +74,7 @@ fn sound<T: Clone>(parts: &BTreeMap<String, Part<Option<T>>>) -> BTreeMap<String
 
 fn warehouse(keys: &WarehouseKeys) -> Option<Warehouse> {
     let target = keys.target.clone()?;
-    let billing = keys.billing.unwrap_or(match &target {
-        Target::Cluster(_) => Billing::Provisioned,
-        Target::Workgroup(_) => Billing::Serverless,
-    });
+    let billing = keys.billing()?;
     Some(Warehouse {
         target,
         region: keys.region.clone(),
@@ -85,6 +83,8 @@ fn warehouse(keys: &WarehouseKeys) -> Option<Warehouse> {
         max_in_flight: keys.max_in_flight.unwrap_or(4),
         quota_share: keys.quota_share.unwrap_or(0.5),
         billing,
+        wake_minimum: keys.wake_minimum.unwrap_or(WAKE_MINIMUM),
+        price_per_hour: keys.price_per_hour,
         overload: keys.overload.unwrap_or_default(),
         outcomes: keys.outcomes.unwrap_or(match billing {
             Billing::Provisioned => Outcomes::Every,

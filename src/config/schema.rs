@@ -146,6 +146,14 @@ fn warehouse_keys() -> Vec<(String, Value)> {
         ),
         ("outcomes", json!({ "enum": ["every", "sampled", "off"] })),
         ("billing", json!({ "enum": ["provisioned", "serverless"] })),
+        (
+            "wake_minimum",
+            duration("What a wake-up is billed at least; Serverless only."),
+        ),
+        (
+            "price_per_hour",
+            json!({ "type": "number", "exclusiveMinimum": 0 }),
+        ),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .to_vec()

@@ -51,6 +51,10 @@ pub struct Warehouse {
     /// Share of the account's API quotas that may be used, above 0, at most 1.
     pub quota_share: f64,
     pub billing: Billing,
+    /// What a wake-up is billed at least.
+    pub wake_minimum: Duration,
+    /// What an hour awake costs, in the operator's currency.
+    pub price_per_hour: Option<f64>,
     pub overload: Overload,
     pub outcomes: Outcomes,
 }

@@ -189,6 +189,11 @@ pub(super) const DEFERRED: Family = gauge(
     &["warehouse", "reason"],
     "Views that are due and not admitted, by reason.",
 );
+pub(super) const AWAKE_SECONDS: Family = counter(
+    "tidekeeper_awake_seconds_total",
+    WAREHOUSE,
+    "How long this daemon's statements have kept the warehouse awake; only where that is billed.",
+);
 pub(super) const API_REQUESTS: Family = counter(
     "tidekeeper_data_api_requests_total",
     &["warehouse", "operation", "result"],
@@ -269,6 +274,7 @@ pub(super) const ALL: &[Family] = &[
     SLOTS,
     BREAKER_OPEN,
     DEFERRED,
+    AWAKE_SECONDS,
     API_REQUESTS,
     STREAM_PROBE_REQUESTS,
     STREAM_PROBE_UP,

@@ -298,6 +298,7 @@ fn warehouse_gauges(
     let slots = gauges(registry, f::SLOTS)?;
     let breaker = gauges(registry, f::BREAKER_OPEN)?;
     let deferred = gauges(registry, f::DEFERRED)?;
+    let awake = counters(registry, f::AWAKE_SECONDS)?;
     let mut waiting: BTreeMap<(&WarehouseId, WaitReason), u64> = BTreeMap::new();
     for (view, _) in views {
         if let Some(wait) = view.wait {
@@ -310,6 +311,9 @@ fn warehouse_gauges(
         set(&slots, &[id], f64::from(warehouse.slots))?;
         let open = f64::from(u8::from(warehouse.breaker_open));
         set(&breaker, &[id], open)?;
+        if let Some(time) = warehouse.awake {
+            count(&awake, &[id], time.total.as_secs_f64())?;
+        }
         for reason in WaitReason::ALL.into_iter().filter(|r| r.is_deferral()) {
             let views = waiting.get(&(&warehouse.warehouse, reason));
             let views = number(views.copied().unwrap_or_default());

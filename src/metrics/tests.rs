@@ -39,6 +39,7 @@ fn full() -> Metrics {
     world.refresh("orders", 3);
     world.fail("orders", FailureClass::Transient, "serializable isolation");
     world.probe("orders");
+    world.bill_while_awake();
     let metrics = metrics_of(&world);
     metrics.count_call("rt", "execute", "ok");
     metrics.set_probed(["clicks".to_owned()].into());
@@ -453,4 +454,18 @@ fn a_stream_that_is_not_probed_any_more_leaves_no_series() {
     probe(&metrics, "clicks");
     let page = metrics.render().unwrap();
     assert!(!page.contains("clicks"), "{page}");
+}
+
+#[test]
+fn awake_time_is_counted_where_it_is_billed() {
+    let series = "tidekeeper_awake_seconds_total{warehouse=\"rt\"}";
+    let mut world = World::open(vec![view("orders", 600)]);
+    world.refresh("orders", 3);
+    let page = metrics_of(&world).render().unwrap();
+    assert_eq!(value(&page, series), None);
+    world.bill_while_awake();
+    world.refresh("orders", 3);
+    world.pass(100);
+    let page = metrics_of(&world).render().unwrap();
+    assert_eq!(value(&page, series), Some(60.0));
 }

@@ -55,6 +55,7 @@ impl World {
             submits_per_second: 15.0,
             max_in_flight: 2,
             billing: Billing::Provisioned,
+            wake_minimum: Span::from_secs(60),
             overload: OverloadOrder::Fair,
             outcomes: Outcomes::Off,
         };
@@ -99,6 +100,14 @@ impl World {
         self.now += Span::from_secs(secs);
         self.scheduler.handle_timeout(self.now);
         self.drain();
+    }
+
+    /// From now on the warehouse is billed while it is awake.
+    pub(crate) fn bill_while_awake(&mut self) {
+        for warehouse in &mut self.plan.warehouses {
+            warehouse.billing = Billing::Serverless;
+        }
+        self.tell(Event::Plan(self.plan.clone()));
     }
 
     /// A probe sees that nothing is unread.

@@ -107,6 +107,7 @@ fn plan(views: &[&str]) -> Plan {
             submits_per_second: 15.0,
             max_in_flight: 4,
             billing: Billing::Provisioned,
+            wake_minimum: Span::from_secs(60),
             overload: OverloadOrder::Fair,
             outcomes: Outcomes::Off,
         }],

@@ -48,6 +48,7 @@ fn plan(views: usize) -> Plan {
             submits_per_second: 1_000.0,
             max_in_flight: 64,
             billing: Billing::Provisioned,
+            wake_minimum: Span::from_secs(60),
             overload: OverloadOrder::Fair,
             outcomes: Outcomes::Off,
         }],

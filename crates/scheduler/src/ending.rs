@@ -49,9 +49,6 @@ impl Scheduler {
         if attempt.suspension.is_some() {
             self.notice(Notice::Resumed { view: name.clone() });
         }
-        if let Some(warehouse) = self.warehouses.get_mut(index) {
-            warehouse.wake.end(finished_at);
-        }
         self.breaker_hears_answer(index);
         let asked = Asked {
             view: name,
@@ -240,6 +237,9 @@ impl Scheduler {
         let Some(warehouse) = self.view(slot).map(|view| view.warehouse) else {
             return;
         };
+        if let Some(warehouse) = self.warehouses.get_mut(warehouse) {
+            warehouse.has_not_begun(attempt.called_at, now);
+        }
         match failure.class {
             FailureClass::Throttled => {
                 if let Some(warehouse) = self.warehouses.get(warehouse)

@@ -45,3 +45,4 @@ pub use snapshot::{
 };
 pub use time::{Span, Timestamp};
 pub use view::{Alert, AlertReason};
+pub use wake::Awake;

@@ -94,6 +94,8 @@ pub struct WarehouseSpec {
     /// Statements of the daemon that may run at once, at least 1.
     pub max_in_flight: u32,
     pub billing: Billing,
+    /// What a wake-up is billed at least, where the warehouse is billed while awake.
+    pub wake_minimum: Span,
     pub overload: OverloadOrder,
     pub outcomes: Outcomes,
 }
@@ -127,7 +129,7 @@ pub enum OverloadOrder {
 pub enum Billing {
     /// Always on: a refresh costs a slot for a while.
     Provisioned,
-    /// Per second awake, 60 s at least.
+    /// Per second awake, and a minimum for each wake-up.
     Serverless,
 }
 

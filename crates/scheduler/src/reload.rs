@@ -440,7 +440,7 @@ impl Scheduler {
             limit: view.statement_limit(target_lag),
             timed_out: false,
         };
-        let name = view.spec.id.clone();
+        let (name, index) = (view.spec.id.clone(), view.warehouse);
         self.attempts = serial;
         self.notice(Notice::Adopted {
             view: name,
@@ -448,6 +448,9 @@ impl Scheduler {
             statement: found.statement.clone(),
         });
         self.watch(slot, attempt, found.statement);
+        if let Some(warehouse) = self.warehouses.get_mut(index) {
+            warehouse.has_begun(created_at, now);
+        }
         true
     }
 

@@ -184,6 +184,7 @@ impl Scheduler {
     /// The only writer of a view's state: keeps the deadline index, the admission queue and
     /// the counts of its warehouse in step. Returns the state that was.
     pub(crate) fn set_state(&mut self, slot: usize, state: State) -> Option<State> {
+        let now = self.now;
         let view = self.views.get_mut(slot)?.as_mut()?;
         let warehouse = self.warehouses.get_mut(view.warehouse)?;
         let ready_key = |state: &State, view: &View| match state.due() {
@@ -210,6 +211,9 @@ impl Scheduler {
         warehouse.in_flight += u32::from(state.in_flight());
         warehouse.long_polls += u32::from(state.long_polls());
         warehouse.catch_ups += u32::from(state.catches_up());
+        if view.state.in_flight() && !state.in_flight() {
+            warehouse.wake.end(now);
+        }
         self.dispatch_wanted = true;
         Some(std::mem::replace(&mut view.state, state))
     }

@@ -9,6 +9,7 @@ use crate::record::Outcome;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
+use crate::wake::Awake;
 use crate::warehouse::{self, Warehouse};
 
 /// Everything at one instant.
@@ -106,6 +107,8 @@ pub struct WarehouseSnapshot {
     pub slots_configured: u32,
     pub dispatch_wait: Span,
     pub ignores_wait: bool,
+    /// Only where it is billed while awake.
+    pub awake: Option<Awake>,
     /// Looks at the warehouse's records of refreshes that succeeded, and why they fail.
     pub sweeps: u64,
     pub sweep_failure: Option<Failure>,
@@ -283,7 +286,7 @@ impl Scheduler {
                 .warehouses
                 .iter()
                 .filter(|warehouse| warehouse.planned || warehouse.in_flight > 0)
-                .map(warehouse_snapshot)
+                .map(|warehouse| warehouse_snapshot(warehouse, self.now))
                 .collect(),
         }
     }
@@ -468,7 +471,7 @@ fn state_name(state: &State) -> StateName {
     }
 }
 
-fn warehouse_snapshot(warehouse: &Warehouse) -> WarehouseSnapshot {
+fn warehouse_snapshot(warehouse: &Warehouse, now: Timestamp) -> WarehouseSnapshot {
     WarehouseSnapshot {
         warehouse: warehouse.spec.id.clone(),
         access: match &warehouse.access {
@@ -486,6 +489,7 @@ fn warehouse_snapshot(warehouse: &Warehouse) -> WarehouseSnapshot {
         slots_configured: warehouse.spec.max_in_flight,
         dispatch_wait: warehouse.dispatch_wait,
         ignores_wait: warehouse.ignores_wait,
+        awake: warehouse.awake(now),
         sweeps: warehouse.sweeps.completed,
         sweep_failure: warehouse.sweeps.last_failure.clone(),
         breaker_open: warehouse.breaker.is_open(),

@@ -69,6 +69,10 @@ enum UnderWay {
 }
 
 impl Sweeps {
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// A view has come of whose past nothing is known.
     pub(crate) fn look_back(&mut self) {
         self.read_until = None;
@@ -101,10 +105,6 @@ impl Warehouse {
     fn next_sweep_at(&self) -> Timestamp {
         let spaced = self.sweeps.begun_at.map(|at| at + self.spacing());
         spaced.max(self.sweeps.retry_at).unwrap_or(Timestamp::MIN)
-    }
-
-    fn is_awake(&self, now: Timestamp) -> bool {
-        self.spec.billing == Billing::Provisioned || self.in_flight > 0 || self.wake.is_awake(now)
     }
 
     /// Whether a refresh that ends now will be told of soon enough to wait for it.
@@ -259,7 +259,7 @@ impl Scheduler {
         } else {
             UnderWay::Sweep
         });
-        warehouse.wake.busy(now);
+        warehouse.begins(now);
         let scope = warehouse.spec.api_scope.clone();
         let warehouse = warehouse.spec.id.clone();
         if let Some(budget) = self.budgets.get_mut(&scope) {

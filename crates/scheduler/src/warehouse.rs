@@ -80,7 +80,7 @@ impl Warehouse {
             catch_ups: 0,
             breaker: Breaker::default(),
             load: Load::default(),
-            wake: Wake::default(),
+            wake: Wake::new(now),
             sweeps: Sweeps::default(),
             dispatch_wait: Span::ZERO,
             margin: Margin::default(),

@@ -253,6 +253,7 @@ impl Scenario {
             submits_per_second: warehouse.submit_quota * warehouse.quota_share,
             max_in_flight: warehouse.max_in_flight,
             billing: warehouse.billing,
+            wake_minimum: Span::from_secs(60),
             overload: warehouse.overload,
             outcomes: Outcomes::Off,
         });

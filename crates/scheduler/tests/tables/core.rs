@@ -29,6 +29,7 @@ pub(crate) fn warehouse(slots: u32) -> WarehouseSpec {
         submits_per_second: 15.0,
         max_in_flight: slots,
         billing: Billing::Provisioned,
+        wake_minimum: Span::from_secs(60),
         overload: OverloadOrder::Fair,
         outcomes: Outcomes::Off,
     }

@@ -12,4 +12,5 @@ mod rhythm;
 mod seen;
 mod sweeps;
 mod trouble;
+mod wakes;
 mod wishes;
