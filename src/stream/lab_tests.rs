@@ -1,7 +1,7 @@
 //! Streams of a lab, followed over real sockets: what is told is compared with what the
 //! streams hold.
 
-use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
@@ -16,20 +16,43 @@ use crate::metrics::world::{World as Views, view};
 const PERIOD: Span = Span::from_millis(250);
 const ROLE: &str = "arn:aws:iam::111111111111:role/TidekeeperProbe";
 
-/// A lab, a prober of it, and what the prober says.
+type Facts = BTreeMap<String, usize>;
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The other side of a prober: knows positions, hears what is seen.
+pub(super) struct Watcher {
+    pub(super) clock: Clock,
+    events: mpsc::Receiver<Event>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Calls by stream, operation and result, and signals by stream and worth.
+    facts: watch::Receiver<Facts>,
+}
+
+/// A lab and a prober of it.
 struct Bench {
     url: String,
     kinesis: aws_sdk_kinesis::Client,
     prober: Prober,
-    clock: Clock,
-    events: mpsc::Receiver<Event>,
-    snapshots: watch::Sender<Arc<Snapshot>>,
-    /// Calls by stream, operation and result, and signals by stream and worth.
-    facts: Arc<Mutex<BTreeMap<String, usize>>>,
+    watcher: Watcher,
     _lab: JoinSet<()>,
 }
 
-async fn sdk() -> SdkConfig {
+impl std::ops::Deref for Bench {
+    type Target = Watcher;
+    fn deref(&self) -> &Watcher {
+        &self.watcher
+    }
+}
+
+impl std::ops::DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Watcher {
+        &mut self.watcher
+    }
+}
+
+pub(super) async fn sdk() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
         .credentials_provider(Credentials::new("id", "key", None, None, "test"))
@@ -38,16 +61,118 @@ async fn sdk() -> SdkConfig {
         .await
 }
 
-fn noted(facts: &Mutex<BTreeMap<String, usize>>, fact: Fact<'_>) {
-    let key = match fact {
+fn key(fact: Fact<'_>) -> String {
+    match fact {
         Fact::Call {
             stream,
             operation,
             result,
         } => format!("{stream} {operation} {result}"),
         Fact::Signal { stream, up } => format!("{stream} {up}"),
-    };
-    *facts.lock().unwrap().entry(key).or_default() += 1;
+    }
+}
+
+impl Watcher {
+    pub(super) fn new() -> (Self, Life) {
+        let (events_in, events) = mpsc::channel(1);
+        let views = (0..8).map(|number| view(&format!("v{number}"), 60));
+        let snapshot = Views::new(views.collect()).scheduler.snapshot();
+        let (snapshots, known) = watch::channel(Arc::new(snapshot));
+        let (count, facts) = watch::channel(Facts::new());
+        let clock = Clock::start();
+        let life = Life {
+            clock,
+            events: events_in,
+            snapshots: known,
+            on_fact: Arc::new(move |fact| {
+                count.send_modify(|facts| *facts.entry(key(fact)).or_default() += 1);
+            }),
+        };
+        let watcher = Self {
+            clock,
+            events,
+            snapshots,
+            facts,
+        };
+        (watcher, life)
+    }
+
+    pub(super) fn settings(url: String, views: usize) -> Settings {
+        let views = 0..views;
+        Settings {
+            name: "s".to_owned(),
+            arn: "arn:aws:kinesis:eu-west-1:000000000000:stream/s".to_owned(),
+            role_arn: ROLE.to_owned(),
+            endpoint_url: Some(url),
+            period: PERIOD,
+            share: 0.8,
+            views: views
+                .map(|number| ViewId::from(format!("v{number}").as_str()))
+                .collect(),
+        }
+    }
+
+    /// All views have read up to here.
+    pub(super) fn read_up_to(&self, position: Timestamp) {
+        self.snapshots.send_modify(|snapshot| {
+            for view in &mut Arc::make_mut(snapshot).views {
+                view.holds_ts = Some(position);
+            }
+        });
+    }
+
+    /// ... and a little further than anything that is there.
+    fn read_everything(&self) -> Timestamp {
+        let position = self.clock.now() + tail::READABLE_WITHIN;
+        self.read_up_to(position);
+        position
+    }
+
+    pub(super) async fn next(&mut self) -> (ViewId, Seen) {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv());
+        let event = event.await.unwrap().unwrap();
+        let Event::Probed { view, seen } = event else {
+            panic!("{event:?}");
+        };
+        assert!(seen.at <= self.clock.now());
+        (view, seen)
+    }
+
+    async fn until_at(&mut self, position: Timestamp) {
+        for _ in 0..20 {
+            if self.next().await.1.at > position {
+                return;
+            }
+        }
+        panic!("twenty looks were not enough");
+    }
+
+    /// The first of the next events whose oldest unread record is as wanted.
+    async fn until(&mut self, wanted: impl Fn(Option<Timestamp>) -> bool) -> Seen {
+        for _ in 0..6 {
+            let (_, seen) = self.next().await;
+            if wanted(seen.oldest) {
+                return seen;
+            }
+        }
+        panic!("six looks were not enough");
+    }
+
+    /// Waits until something has been counted so often.
+    async fn count_to(&mut self, what: &str, times: usize) {
+        let reached = |facts: &Facts| facts.get(what).is_some_and(|found| *found >= times);
+        let reached = self.facts.wait_for(reached);
+        drop(
+            tokio::time::timeout(PATIENCE, reached)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+
+    pub(super) fn counted(&self, what: &str) -> usize {
+        self.facts.borrow().get(what).copied().unwrap_or(0)
+    }
 }
 
 impl Bench {
@@ -61,31 +186,14 @@ impl Bench {
             let served = tidekeeper_lab::serve(world, listener, std::future::pending());
             served.await.unwrap();
         });
-        let (events_in, events) = mpsc::channel(1);
-        let views = (0..8).map(|number| view(&format!("v{number}"), 60));
-        let mut snapshot = Views::new(views.collect()).scheduler.snapshot();
-        // Whatever is told is older than what is known of positions.
-        snapshot.at = Timestamp::from_micros(i64::MAX);
-        let (snapshots, known) = watch::channel(Arc::new(snapshot));
-        let facts = Arc::new(Mutex::new(BTreeMap::new()));
-        let count = Arc::clone(&facts);
-        let clock = Clock::start();
-        let life = Life {
-            clock,
-            events: events_in,
-            snapshots: known,
-            on_fact: Arc::new(move |fact| noted(&count, fact)),
-        };
+        let (watcher, life) = Watcher::new();
         let sdk = sdk().await;
         let to_lab = sdk.to_builder().endpoint_url(&url).build();
         Self {
             kinesis: aws_sdk_kinesis::Client::new(&to_lab),
             prober: Prober::with_base(life, sdk),
             url,
-            clock,
-            events,
-            snapshots,
-            facts,
+            watcher,
             _lab: lab,
         }
     }
@@ -102,59 +210,12 @@ impl Bench {
     }
 
     fn settings(&self, views: usize) -> Settings {
-        Settings {
-            name: "s".to_owned(),
-            arn: "arn:aws:kinesis:eu-west-1:000000000000:stream/s".to_owned(),
-            role_arn: ROLE.to_owned(),
-            endpoint_url: Some(self.url.clone()),
-            period: PERIOD,
-            share: 0.8,
-            views: (0..views)
-                .map(|number| ViewId::from(format!("v{number}").as_str()))
-                .collect(),
-        }
+        Watcher::settings(self.url.clone(), views)
     }
 
     async fn follow(&mut self, views: usize) {
         let settings = self.settings(views);
         self.prober.replace(vec![settings]).await;
-    }
-
-    /// All views have read up to here.
-    fn read_up_to(&self, position: Timestamp) {
-        self.snapshots.send_modify(|snapshot| {
-            for view in &mut Arc::make_mut(snapshot).views {
-                view.holds_ts = Some(position);
-            }
-        });
-    }
-
-    /// ... and a little further than anything that is there.
-    fn read_everything(&self) -> Timestamp {
-        let position = self.clock.now() + tail::READABLE_WITHIN;
-        self.read_up_to(position);
-        position
-    }
-
-    async fn next(&mut self) -> (ViewId, Seen) {
-        let event = tokio::time::timeout(std::time::Duration::from_secs(20), self.events.recv());
-        let event = event.await.unwrap().unwrap();
-        let Event::Probed { view, seen } = event else {
-            panic!("{event:?}");
-        };
-        assert!(seen.at <= self.clock.now());
-        (view, seen)
-    }
-
-    /// The first of the next events whose oldest unread record is as wanted.
-    async fn until(&mut self, wanted: impl Fn(Option<Timestamp>) -> bool) -> Seen {
-        for _ in 0..6 {
-            let (_, seen) = self.next().await;
-            if wanted(seen.oldest) {
-                return seen;
-            }
-        }
-        panic!("six looks were not enough");
     }
 
     async fn put(&self, key: &str) {
@@ -183,11 +244,6 @@ impl Bench {
         }
         arrivals.sort();
         arrivals
-    }
-
-    fn counted(&self, what: &str) -> usize {
-        let facts = self.facts.lock().unwrap();
-        facts.get(what).copied().unwrap_or(0)
     }
 }
 
@@ -237,7 +293,7 @@ async fn what_lies_unread_is_told_through_silence_arrivals_and_a_reshard() {
     let seen = bench.until(|oldest| oldest.is_some()).await;
     assert!(seen.oldest <= Some(first), "{seen:?} {first:?}");
     let position = bench.read_everything();
-    while bench.next().await.1.at <= position {}
+    bench.until_at(position).await;
     assert_eq!(bench.next().await.1.oldest, None);
     bench.put("z").await;
     let seen = bench.until(|oldest| oldest.is_some()).await;
@@ -392,9 +448,7 @@ async fn a_stream_that_comes_later_or_comes_again_is_followed_from_then_on() {
     let mut bench = Bench::new("streams = []").await;
     bench.read_up_to(bench.clock.now());
     bench.follow(1).await;
-    while bench.counted("s ListShards error") == 0 {
-        tokio::task::yield_now().await;
-    }
+    bench.count_to("s ListShards error", 1).await;
     assert_eq!(bench.counted("s true"), 0);
     bench.create(1).await;
     assert_eq!(bench.next().await.1.oldest, None);
@@ -414,9 +468,7 @@ async fn without_the_role_nothing_is_told() {
     let mut bench = Bench::new(&refused).await;
     bench.read_up_to(bench.clock.now());
     bench.follow(1).await;
-    while bench.counted("s false") < 2 {
-        tokio::task::yield_now().await;
-    }
+    bench.count_to("s false", 2).await;
     assert_eq!(bench.counted("s true"), 0);
     assert!(bench.events.try_recv().is_err());
 }
@@ -457,8 +509,13 @@ async fn an_unchanged_stream_is_followed_on_and_a_removed_one_no_more() {
         "its views have changed"
     );
     bench.prober.replace(Vec::new()).await;
-    while bench.prober.tasks.join_next().await.is_some() {}
-    while bench.events.try_recv().is_ok() {}
-    assert!(bench.events.is_empty());
+    let ended = async { while bench.prober.tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
     assert!(bench.prober.followed.is_empty());
+    bench.prober.stop();
+    bench.follow(1).await;
+    assert!(
+        bench.prober.followed.is_empty(),
+        "what was stopped stays so"
+    );
 }

@@ -18,6 +18,8 @@ mod pace;
 mod reader;
 mod rounds;
 mod runs;
+#[cfg(test)]
+mod scripted_tests;
 mod skew;
 mod tail;
 
@@ -115,6 +117,7 @@ pub struct Prober {
     base: Option<SdkConfig>,
     followed: BTreeMap<String, (Settings, AbortHandle)>,
     tasks: JoinSet<()>,
+    stopped: bool,
 }
 
 impl Prober {
@@ -125,6 +128,7 @@ impl Prober {
             base: None,
             followed: BTreeMap::new(),
             tasks: JoinSet::new(),
+            stopped: false,
         }
     }
 
@@ -139,6 +143,9 @@ impl Prober {
 
     /// Follows these streams and no others. One that has not changed is followed on.
     pub async fn replace(&mut self, streams: Vec<Settings>) {
+        if self.stopped {
+            return;
+        }
         self.followed.retain(|name, (settings, task)| {
             let stays = streams
                 .iter()
@@ -165,8 +172,9 @@ impl Prober {
         }
     }
 
-    /// Ends all of it.
+    /// Ends all of it, for good.
     pub fn stop(&mut self) {
+        self.stopped = true;
         self.followed.clear();
         self.tasks.abort_all();
     }

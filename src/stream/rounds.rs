@@ -16,15 +16,12 @@ use super::pace::Pace;
 use super::reader::{Failure, Place, Reader, Trouble};
 use super::tail::{Next, Tail};
 use super::{Fact, Life, Settings};
-use crate::clock::duration;
 
 /// Shards of one stream that are looked at at once.
 const AT_ONCE: usize = 16;
 const LIST_EVERY: Span = Span::from_secs(60);
 /// Answers in one look that may be empty although more is to be read.
 const MOST_READS: i64 = 4;
-/// The loop publishes its state every second.
-const NEWS_WITHIN: Span = Span::from_secs(2);
 
 /// A stream and what is known of it.
 #[derive(Debug)]
@@ -104,11 +101,10 @@ impl Rounds {
         self.look_at_shards().await?;
         let open = self.tails.values().filter(|tail| !tail.is_closed());
         let verified: Option<Vec<Timestamp>> = open.map(Tail::verified).collect();
-        // The children of a closed shard may hold what nobody has looked for yet.
-        let complete = self.list_at > now;
-        Ok(verified
-            .and_then(|all| all.into_iter().min())
-            .filter(|_| complete))
+        let verified = verified.and_then(|all| all.into_iter().min());
+        // Older is an earlier look's; and the children of a closed shard may hold what nobody
+        // has looked for yet.
+        Ok(verified.filter(|verified| *verified >= now && self.list_at > now))
     }
 
     async fn list(&mut self) -> Result<(), Trouble> {
@@ -184,13 +180,9 @@ impl Rounds {
 
     /// Tells every view that has a position; `None` when nobody listens any more.
     async fn tell(&mut self, at: Timestamp) -> Option<()> {
-        // A refresh that was over by then must be in the positions, lest what it has read be
-        // told as unread.
-        let news = self.life.snapshots.wait_for(|snapshot| snapshot.at >= at);
-        let Ok(news) = tokio::time::timeout(duration(NEWS_WITHIN), news).await else {
-            return Some(());
-        };
-        let snapshot = Arc::clone(&*news.ok()?);
+        // It may be older than the look: the scheduler refuses what was looked for from a
+        // position that is no longer the view's.
+        let snapshot = Arc::clone(&self.life.snapshots.borrow());
         for view in self.readers(&snapshot) {
             let Some(position) = position(view) else {
                 continue;
