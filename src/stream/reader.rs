@@ -57,6 +57,18 @@ pub(super) struct Failure {
     pub(super) message: String,
 }
 
+impl Failure {
+    /// Whether both say the same, the ids of requests and the lengths of waits aside.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let words = |failure: &Self| -> String {
+            let text = failure.message.split("aws_request_id").next();
+            let text = text.unwrap_or_default().chars();
+            text.filter(|c| !c.is_ascii_digit()).collect()
+        };
+        self.code == other.code && words(self) == words(other)
+    }
+}
+
 /// A shard as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
@@ -340,5 +352,24 @@ impl Intercept for HttpDate {
         let date = text.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.as_ref().and_then(read);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_the_same_whatever_its_request_was_called() {
+        let failure = |message: &str| Failure {
+            operation: "ListShards",
+            code: "unreachable".to_owned(),
+            message: message.to_owned(),
+        };
+        let refused = failure("Error { code: \"AccessDenied\", aws_request_id: \"1a-fe\" }");
+        let again = failure("Error { code: \"AccessDenied\", aws_request_id: \"77-ab\" }");
+        assert!(refused.same_as(&again));
+        assert!(failure("timed out after 5s").same_as(&failure("timed out after 3s")));
+        assert!(!refused.same_as(&failure("dispatch failure: timed out")));
     }
 }

@@ -250,7 +250,7 @@ impl Rounds {
         self.list_at = Timestamp::MIN;
         let wait = self.pace.failed();
         let known = self.failure.as_ref();
-        if known.is_none_or(|known| known.code != failure.code) {
+        if known.is_none_or(|known| !known.same_as(&failure)) {
             tracing::warn!(
                 stream = self.settings.name,
                 role = self.settings.role_arn,
