@@ -19,8 +19,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 /// that is refused is said once by who wanted it, not at every try. What the operator gives
 /// comes after it and therefore wins.
 const DEFAULT_DIRECTIVES: &str = "info,aws_config=warn,aws_config::sts=error,\
-    aws_credential_types=warn,aws_runtime=warn,aws_sdk_dynamodb=warn,aws_sdk_kinesis=warn,aws_sdk_redshiftdata=warn,\
-    aws_sdk_sts=warn,aws_sigv4=warn,aws_smithy_http=warn,aws_smithy_http_client=warn,\
+    aws_credential_types=warn,aws_runtime=warn,aws_sdk_dynamodb=warn,aws_sdk_kinesis=warn,\
+    aws_sdk_redshiftdata=warn,aws_sdk_sts=warn,aws_sigv4=warn,aws_smithy_http=warn,aws_smithy_http_client=warn,\
     aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,h2=warn,hyper=warn,hyper_util=warn,\
     rustls=warn,tokio_cron_scheduler=warn";
 

@@ -277,3 +277,68 @@ pub fn seed(instance: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBED: &str = r#"
+        [warehouses.rt]
+        workgroup = "rt"
+        database = "dev"
+        endpoint_url = "http://127.0.0.1:1"
+
+        [streams.clicks]
+        kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/clicks"
+        probe_role_arn = "arn:aws:iam::111111111111:role/probe"
+
+        [streams.unread]
+        kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/unread"
+        probe_role_arn = "arn:aws:iam::111111111111:role/probe"
+
+        [streams.closed]
+        kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/closed"
+
+        [streams.topic]
+        kafka = "topic"
+        probe_role_arn = "arn:aws:iam::111111111111:role/probe"
+
+        [groups.g]
+        warehouse = "rt"
+        target_lag = "2m"
+        views = [
+            { name = "slow", stream = "clicks" },
+            { name = "fast", stream = "clicks", target_lag = "30s" },
+            { name = "child", stream = "clicks", target_lag = "10s", after = ["fast"] },
+            { name = "shut", stream = "closed" },
+            { name = "kafka", stream = "topic" },
+        ]
+    "#;
+
+    #[test]
+    fn a_stream_with_a_probe_role_is_probed_for_the_views_that_follow_no_others() {
+        let source = config::Source::Text {
+            name: "t.toml".to_owned(),
+            text: PROBED.to_owned(),
+        };
+        let loaded = config::load(&source, &config::Environment::new());
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        let config = loaded.config.unwrap();
+        let streams = streams(&config);
+        let [clicks] = streams.as_slice() else {
+            panic!("{streams:?}");
+        };
+        assert_eq!(clicks.views, ["fast", "slow"].map(ViewId::from));
+        assert_eq!(clicks.period, Span::from_secs(3));
+        assert_eq!(clicks.endpoint_url.as_deref(), Some("http://127.0.0.1:1"));
+        let plan = plan(&config, &BTreeMap::new());
+        let periods = plan
+            .views
+            .iter()
+            .map(|view| (view.id.as_str(), view.probe_every));
+        let probed: Vec<_> = periods
+            .filter_map(|(id, every)| Some((id, every?)))
+            .collect();
+        assert_eq!(probed, [("fast", clicks.period), ("slow", clicks.period)]);
+    }
+}

@@ -137,7 +137,7 @@ async fn empty_pages_before_the_end_tell_nothing_and_are_read_on_from() {
     assert_eq!(bench.watcher.next().await.1.oldest, None);
     // A share of 0.8 allows one read in a quarter of a second: the others had to wait.
     assert_eq!(bench.watcher.counted("s false"), 2);
-    assert_eq!(bench.watcher.counted("s GetRecords ok"), 3);
+    assert!(bench.watcher.counted("s GetRecords ok") >= 3);
 }
 
 #[tokio::test]
