@@ -3,13 +3,13 @@
 //! Decides: the words in which the scheduler's state is reported.
 //! Deliberately absent: formats; the shell turns this into metrics, JSON and pages.
 
+use crate::awake::Awake;
 use crate::event::{AttemptId, Failure, FailureClass, Origin};
 use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
 use crate::record::Outcome;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
-use crate::wake::Awake;
 use crate::warehouse::{self, Warehouse};
 
 /// Everything at one instant.
