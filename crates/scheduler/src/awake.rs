@@ -18,7 +18,11 @@ const REMEMBERED_MAX: usize = 4_096;
 /// How long a warehouse was kept awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Awake {
-    /// Since the daemon took the warehouse up.
+    /// What a statement is counted with at least.
+    pub minimum: Span,
+    /// When the daemon took the warehouse up.
+    pub since: Timestamp,
+    /// Since then.
     pub total: Span,
     /// Up to when the latest statement keeps it awake; `None` while it sleeps.
     pub until: Option<Timestamp>,
@@ -36,6 +40,7 @@ pub(crate) struct AwakeTime {
     /// When each of them began and ended, as far back as `remembers`.
     before: VecDeque<(Timestamp, Timestamp)>,
     remembers: Timestamp,
+    since: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,7 @@ impl AwakeTime {
             total: Span::ZERO,
             before: VecDeque::new(),
             remembers: now,
+            since: now,
         }
     }
 
@@ -98,7 +104,7 @@ impl AwakeTime {
         }
     }
 
-    pub(crate) fn at(&self, now: Timestamp, running: bool) -> Awake {
+    pub(crate) fn at(&self, now: Timestamp, minimum: Span, running: bool) -> Awake {
         let latest = self.latest.map(|Kept { from, until, .. }| {
             let until = if running { until.max(now) } else { until };
             (from, until)
@@ -109,6 +115,8 @@ impl AwakeTime {
         };
         let spans = self.before.iter().copied().chain(latest);
         Awake {
+            minimum,
+            since: self.since,
             total: latest.map_or(Span::ZERO, |(from, until)| {
                 self.total + (until.min(now) - from)
             }),

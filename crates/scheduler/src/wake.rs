@@ -120,7 +120,9 @@ impl Warehouse {
 
     /// How long it was kept awake, where that is billed.
     pub(crate) fn awake(&self, now: Timestamp) -> Option<Awake> {
-        (self.spec.billing == Billing::Serverless).then(|| self.awake.at(now, self.running() > 0))
+        let minimum = self.spec.wake_minimum;
+        (self.spec.billing == Billing::Serverless)
+            .then(|| self.awake.at(now, minimum, self.running() > 0))
     }
 }
 
