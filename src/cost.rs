@@ -19,8 +19,8 @@ const LADDER: [f64; 11] = [
 const DAY: f64 = 86_400.0;
 /// Less than this share of a day is not worth a change.
 const WORTH: f64 = 0.01;
-/// Refreshes after which a probed view's rhythm is known.
-const RHYTHM_KNOWN: u64 = 5;
+/// A probed view that is refreshed at intervals of up to so many P always has something to read.
+const DENSE: f64 = 1.5;
 /// Starts that are played.
 const STARTS: usize = 2_000;
 /// So many of the tightest views are played; the others go in their wake-ups.
@@ -101,12 +101,9 @@ fn rhythm(view: &ViewSnapshot, since: Timestamp, now: Timestamp) -> Option<Rhyth
         .expected_duration
         .map_or((target_lag - interval) / view.margin, Span::as_secs_f64)
         .max(0.0);
-    let arrivals = view.unread.map(|_| {
-        if view.refreshes < RHYTHM_KNOWN {
-            return 0.0;
-        }
-        (now - since).as_secs_f64() / float(view.refreshes)
-    });
+    let apart = (now - since).as_secs_f64() / float(view.refreshes.max(1));
+    let dense = apart <= DENSE * interval;
+    let arrivals = view.unread.map(|_| if dense { 0.0 } else { apart });
     Some(Rhythm {
         view: view.view.clone(),
         target_lag,

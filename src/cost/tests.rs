@@ -1,6 +1,7 @@
 //! Hand-computed days, and the figures of the simulator.
 
 use super::*;
+use crate::metrics::world::{World, view as shown};
 
 const MINUTE: f64 = 60.0;
 
@@ -122,4 +123,32 @@ fn the_estimate_is_near_what_the_simulator_finds() {
     );
     let sparse: Vec<Rhythm> = (0..20).map(|_| probed("v", 300.0, 540.0)).collect();
     simulated(0.32, &sparse);
+}
+
+#[test]
+fn a_probed_view_is_taken_to_be_refreshed_as_often_as_it_has_been() {
+    let mut world = World::open(vec![shown("sparse", 60)]);
+    world.bill_while_awake();
+    world.refresh("sparse", 3);
+    world.pass(1_200);
+    world.refresh("sparse", 3);
+    let of_today = |world: &World| {
+        let snapshot = world.snapshot();
+        estimate(&snapshot, &snapshot.warehouses[0]).unwrap()
+    };
+    assert_eq!(of_today(&world).awake, Span::from_secs(86_400), "blind");
+    world.probe("sparse");
+    let day = of_today(&world);
+    // Twice in 1,200 s, a minute each.
+    let share = day.awake.as_secs_f64() / DAY;
+    assert!(close(share, 0.1), "{share}");
+    assert_eq!((day.longer_target, day.probe), (None, None));
+}
+
+#[test]
+fn what_is_billed_otherwise_has_no_estimate() {
+    let mut world = World::open(vec![shown("v", 60)]);
+    world.refresh("v", 3);
+    let snapshot = world.snapshot();
+    assert_eq!(estimate(&snapshot, &snapshot.warehouses[0]), None);
 }
