@@ -6,6 +6,7 @@ pub mod calendar;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cost;
 pub mod discover;
 pub mod fleet;
 pub mod http;

@@ -250,6 +250,11 @@ pub fn catalog(config: &Config) -> Catalog {
             .keys()
             .map(|name| WarehouseId::from(name.as_str()))
             .collect(),
+        prices: config
+            .warehouses
+            .iter()
+            .filter_map(|(name, at)| Some((WarehouseId::from(name.as_str()), at.price_per_hour?)))
+            .collect(),
     }
 }
 

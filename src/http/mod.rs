@@ -8,6 +8,7 @@
 //! long as the process runs, also while the loop drains.
 
 mod admin;
+mod awake;
 mod explain;
 mod page;
 mod report;
@@ -76,7 +77,8 @@ impl Shared {
     }
 
     fn report(&self) -> report::Report {
-        report::Report::new(&self.snapshot(), (self.now)())
+        let catalog = self.metrics.catalog();
+        report::Report::new(&self.snapshot(), &catalog.prices, (self.now)())
     }
 }
 

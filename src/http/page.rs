@@ -58,6 +58,9 @@ fn warehouses(page: &mut String, report: &Report) {
         if warehouse.deferred > 0 {
             *page += &format!(", {} views due and waiting", warehouse.deferred);
         }
+        if let Some(awake) = &warehouse.awake {
+            *page += &format!("; {}", escape(&awake.explain));
+        }
         if let Some(failure) = &warehouse.sweep_failure {
             let why = escape(&failure.message);
             *page += &format!(": <span class=\"bad\">its records cannot be read: {why}</span>");

@@ -5,12 +5,17 @@
 //! is `null`.
 //! Deliberately absent: wording (`explain.rs`) and HTML (`page.rs`).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tidekeeper_scheduler::{
-    Access, Failure, Outcome, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseSnapshot,
+    Access, Failure, Outcome, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseId,
+    WarehouseSnapshot,
 };
 
+use super::awake::{self, AwakeReport};
 use super::explain;
+use crate::cost::{self, Estimate};
 
 /// `GET /api/v1/views`.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +48,8 @@ pub(super) struct WarehouseReport {
     /// How often its records of refreshes were read, and why they cannot be.
     sweeps: u64,
     pub(super) sweep_failure: Option<FailureReport>,
+    /// What keeping it awake costs; `null` where that is not what is billed.
+    pub(super) awake: Option<AwakeReport>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -128,23 +135,44 @@ pub(super) struct CyclesReport {
 }
 
 impl Report {
-    pub(super) fn new(snapshot: &Snapshot, now: Timestamp) -> Self {
-        let warehouse_of = |view: &ViewSnapshot| {
-            let mut warehouses = snapshot.warehouses.iter();
-            warehouses.find(|warehouse| warehouse.warehouse == view.warehouse)
-        };
-        let views = snapshot.views.iter();
+    /// `prices` are what an hour awake costs, where that is configured.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        prices: &BTreeMap<WarehouseId, f64>,
+        now: Timestamp,
+    ) -> Self {
+        let priced = |at: &WarehouseSnapshot| prices.get(&at.warehouse).copied();
+        let estimates: BTreeMap<&WarehouseId, (&WarehouseSnapshot, Option<Estimate>)> = snapshot
+            .warehouses
+            .iter()
+            .map(|at| (&at.warehouse, (at, cost::estimate(snapshot, at))))
+            .collect();
+        let warehouses = estimates.values().map(|(at, estimate)| {
+            let awake = AwakeReport::new(at, estimate.as_ref(), priced(at), now);
+            warehouse(at, awake)
+        });
+        let views = snapshot.views.iter().map(|one| {
+            let Some((at, estimate)) = estimates.get(&one.warehouse) else {
+                return view(one, None, now);
+            };
+            let mut report = view(one, Some(at), now);
+            let told = estimate.as_ref().and_then(|estimate| {
+                awake::of_view(&one.view, at.warehouse.as_str(), estimate, priced(at))
+            });
+            report.explain += &told.unwrap_or_default();
+            report
+        });
         Self {
             at: moment(now),
             snapshot_at: moment(snapshot.at),
             draining: snapshot.draining,
-            warehouses: snapshot.warehouses.iter().map(warehouse).collect(),
-            views: views.map(|one| view(one, warehouse_of(one), now)).collect(),
+            warehouses: warehouses.collect(),
+            views: views.collect(),
         }
     }
 }
 
-fn warehouse(warehouse: &WarehouseSnapshot) -> WarehouseReport {
+fn warehouse(warehouse: &WarehouseSnapshot, awake: Option<AwakeReport>) -> WarehouseReport {
     let (access, blocked) = match &warehouse.access {
         Access::Scanning => ("scanning", None),
         Access::Open => ("open", None),
@@ -174,6 +202,7 @@ fn warehouse(warehouse: &WarehouseSnapshot) -> WarehouseReport {
         overloaded: warehouse.overloaded,
         sweeps: warehouse.sweeps,
         sweep_failure: warehouse.sweep_failure.as_ref().map(failure),
+        awake,
     }
 }
 
@@ -244,7 +273,7 @@ fn failure(failure: &Failure) -> FailureReport {
 }
 
 /// `None` for a moment outside the calendar, such as the one before time began.
-fn moment(at: Timestamp) -> Option<String> {
+pub(super) fn moment(at: Timestamp) -> Option<String> {
     let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
     Some(format!("{at:.3}"))
 }

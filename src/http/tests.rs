@@ -436,3 +436,48 @@ async fn a_due_view_says_what_it_waits_for() {
     let c = house.explained("c").await;
     assert_eq!(c, "it is due, but all 2 slots of warehouse rt are taken");
 }
+
+#[tokio::test]
+async fn what_keeping_a_workgroup_awake_costs_is_told_with_what_would_be_cheaper() {
+    let mut tight = view("tight", 30);
+    tight.probe_every = None;
+    let mut world = World::open(vec![tight, view("hourly", 3_600)]);
+    world.bill_while_awake();
+    world.refresh("hourly", 3);
+    for _ in 0..40 {
+        world.refresh("tight", 3);
+    }
+    let house = House::of(world);
+    let mut catalog = house.world.catalog();
+    catalog.prices.insert("rt".into(), 3.0);
+    house.shared.metrics.set_catalog(catalog);
+    let answer = house.get("/api/v1/views").await.json();
+    let awake = &answer["warehouses"][0]["awake"];
+    assert_eq!(awake["wake_minimum_seconds"], 60.0);
+    assert!(awake["share"].as_f64().unwrap() > 0.9, "{awake}");
+    let estimate = &awake["estimate"];
+    assert_eq!(estimate["awake_seconds_per_day"], 86_400.0);
+    assert_eq!(estimate["price_per_day"], 72.0);
+    assert_eq!(estimate["kept_awake_by"], serde_json::json!(["tight"]));
+    assert_eq!(estimate["longer_target_lag"]["target_lag_seconds"], 120.0);
+    let page = house.get("/").await.body;
+    assert!(
+        page.contains("keep it awake all day (72.00), because of tight"),
+        "{page}"
+    );
+    let told = house.explained("tight").await;
+    assert!(
+        told.contains(
+            "it keeps warehouse rt awake, all day (72.00): a target lag of 2 min would save"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("an arrival probe up to"), "{told}");
+    assert!(!house.explained("hourly").await.contains("awake"));
+}
+
+#[tokio::test]
+async fn what_is_not_billed_while_awake_tells_nothing_of_it() {
+    let answer = House::new().get("/api/v1/views").await.json();
+    assert_eq!(answer["warehouses"][0]["awake"], Value::Null);
+}

@@ -45,6 +45,8 @@ const RATIO_BUCKETS: [f64; 14] = [
 pub struct Catalog {
     pub views: BTreeMap<ViewId, ViewInfo>,
     pub warehouses: BTreeSet<WarehouseId>,
+    /// What an hour awake costs, where that is configured.
+    pub prices: BTreeMap<WarehouseId, f64>,
 }
 
 /// The labels of one view.
@@ -152,6 +154,12 @@ impl Metrics {
                 let _created = histogram.get_metric_with_label_values(&[id.as_str()]);
             }
         }
+    }
+
+    /// What is configured now.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.state().catalog)
     }
 
     /// Counts a fact.

@@ -202,6 +202,7 @@ impl World {
         Catalog {
             views: views.collect(),
             warehouses: warehouses.collect(),
+            prices: BTreeMap::new(),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod answers;
 mod arrivals;
+mod awake;
 mod breaker;
 mod dispatch;
 mod ending;
@@ -28,6 +29,7 @@ mod view;
 mod wake;
 mod warehouse;
 
+pub use awake::Awake;
 pub use event::{
     AttemptId, Command, Cycle, Deadline, DeadlineReason, DescribeAnswer, Event, Failure,
     FailureClass, Found, Notice, Origin, Output, ResolveAnswer, Seen, StatementStatus,
@@ -45,4 +47,3 @@ pub use snapshot::{
 };
 pub use time::{Span, Timestamp};
 pub use view::{Alert, AlertReason};
-pub use wake::Awake;

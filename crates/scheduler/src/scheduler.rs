@@ -212,7 +212,7 @@ impl Scheduler {
         warehouse.long_polls += u32::from(state.long_polls());
         warehouse.catch_ups += u32::from(state.catches_up());
         if view.state.in_flight() && !state.in_flight() {
-            warehouse.wake.end(now);
+            warehouse.ends(now);
         }
         self.dispatch_wanted = true;
         Some(std::mem::replace(&mut view.state, state))

@@ -3,13 +3,13 @@
 //! Decides: the words in which the scheduler's state is reported.
 //! Deliberately absent: formats; the shell turns this into metrics, JSON and pages.
 
+use crate::awake::Awake;
 use crate::event::{AttemptId, Failure, FailureClass, Origin};
 use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
 use crate::record::Outcome;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
-use crate::wake::Awake;
 use crate::warehouse::{self, Warehouse};
 
 /// Everything at one instant.
@@ -55,6 +55,8 @@ pub struct ViewSnapshot {
     /// The configured target.
     pub configured_target_lag: Span,
     pub schedule: Option<ScheduleId>,
+    /// It stands on other views, and is refreshed after them.
+    pub follows: bool,
     /// P: how long after `data_ts` the next refresh starts.
     pub interval: Option<Span>,
     /// d̂ of the fixed part of a refresh, and e^q.
@@ -326,6 +328,7 @@ impl Scheduler {
             target_lag,
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),
+            follows: !view.spec.after.is_empty(),
             interval,
             expected_duration: view
                 .present_model()

@@ -283,7 +283,7 @@ impl Scheduler {
         let Some(under_way) = warehouse.sweeps.under_way.take() else {
             return;
         };
-        warehouse.wake.end(now);
+        warehouse.ends(now);
         self.dispatch_wanted = true;
         match result {
             Ok(sweep) => {

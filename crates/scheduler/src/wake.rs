@@ -1,14 +1,12 @@
 //! A warehouse that is billed while it is awake: refreshes share wake-ups.
 //!
-//! Decides: when it is awake on the daemon's account, and who is drawn into a wake-up that
-//! somebody else has to pay for anyway (control law §9). A wake-up lasts from the statement
-//! that finds the warehouse asleep until nothing runs any more, and is paid for `wake_minimum`
-//! at least; whoever has something to read starts as late in it as it is still sure to end
-//! inside. Nobody ever starts later than its own latest safe start.
-//! Deliberately absent: keeping a warehouse awake, and what others do there.
+//! Decides: who is drawn into a wake-up that somebody else has to pay for anyway (control law
+//! §9). A wake-up is paid for `wake_minimum` at least; whoever has something to read starts as
+//! late in it as it is still sure to end inside. Nobody ever starts later than its own latest
+//! safe start.
+//! Deliberately absent: keeping a warehouse awake, and how long it was (`awake`).
 
-use std::collections::VecDeque;
-
+use crate::awake::Awake;
 use crate::plan::Billing;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
@@ -17,147 +15,68 @@ use crate::warehouse::Warehouse;
 
 /// So soon after a statement the next one costs what it runs, not another minimum.
 const JUST_ENDED: Span = Span::from_secs(1);
-const DAY: Span = Span::from_secs(24 * 3600);
-/// Wake-ups of a day that are remembered one by one: all of them, unless the minimum is
-/// shorter than real ones are.
-const REMEMBERED_MAX: usize = 4_096;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Wake {
-    /// The present or latest wake-up.
     latest: Option<WakeUp>,
     /// When the last statement ended.
     ended_at: Option<Timestamp>,
     /// How long it sleeps between wake-ups, on average.
     sleeps: Option<Span>,
-    /// How long it was awake in the wake-ups before the latest one.
-    total: Span,
-    /// Of those, when each began and ended, as far back as `remembers`.
-    before: VecDeque<(Timestamp, Timestamp)>,
-    remembers: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct WakeUp {
     began_at: Timestamp,
-    /// Up to when it is paid for, whatever runs.
+    /// Up to when it is surely paid for, whatever runs.
     paid_until: Timestamp,
 }
 
-/// What the daemon's own statements have kept awake (Serverless).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Awake {
-    /// Since the daemon took the warehouse up.
-    pub total: Span,
-    /// Up to when the present wake-up is paid for or runs; `None` while asleep.
-    pub until: Option<Timestamp>,
-    /// How long in the last `day`: 24 h, or less since the daemon took it up.
-    pub in_day: Span,
-    pub day: Span,
-}
-
 impl Wake {
-    pub(crate) fn new(now: Timestamp) -> Self {
-        Self {
-            latest: None,
-            ended_at: None,
-            sleeps: None,
-            total: Span::ZERO,
-            before: VecDeque::new(),
-            remembers: now,
-        }
-    }
-
-    /// A statement begins, and is paid for `minimum` if it wakes the warehouse, that is unless
-    /// `others` run. Returns whether it does.
-    fn begin(&mut self, now: Timestamp, minimum: Span, others: bool) -> bool {
+    /// A statement begins, and pays up to `paid_until` if it wakes the warehouse, that is
+    /// unless `others` run. Returns whether it does.
+    fn begin(&mut self, now: Timestamp, paid_until: Timestamp, others: bool) -> bool {
         if others || self.is_awake(now) {
             return false;
         }
-        if let Some((began_at, ended_at)) = self.latest_span() {
-            let slept = now - ended_at;
+        if let Some(slept_from) = self.paid_until().max(self.ended_at) {
+            let slept = now - slept_from;
             self.sleeps = Some(
                 self.sleeps
                     .map_or(slept, |mean| mean.scale(0.7) + slept.scale(0.3)),
             );
-            self.total = self.total + (ended_at - began_at);
-            self.before.push_back((began_at, ended_at));
-        }
-        while self.before.front().is_some_and(|(_, ended_at)| {
-            now - *ended_at > DAY || self.before.len() > REMEMBERED_MAX
-        }) && let Some((_, ended_at)) = self.before.pop_front()
-        {
-            self.remembers = ended_at;
         }
         self.latest = Some(WakeUp {
             began_at: now,
-            paid_until: now + minimum,
+            paid_until,
         });
         true
     }
 
-    pub(crate) fn end(&mut self, now: Timestamp) {
-        self.ended_at = self.ended_at.max(Some(now));
+    fn end(&mut self, now: Timestamp) {
+        self.ended_at = Some(now);
     }
 
-    /// The submit of `began_at` has not become a statement: nothing was woken by it.
+    /// The submit of `began_at` has not become a statement: it has woken nothing.
     fn refuse(&mut self, began_at: Timestamp, now: Timestamp) {
         if let Some(latest) = &mut self.latest
             && latest.began_at == began_at
             && self.ended_at.is_none_or(|ended_at| ended_at <= began_at)
         {
-            latest.paid_until = now.min(latest.paid_until);
+            latest.paid_until = latest.paid_until.min(now);
         }
-    }
-
-    /// Whether the present wake-up is still paid for, or has only just ended.
-    fn is_awake(&self, now: Timestamp) -> bool {
-        let paid_until = self.latest.map(|latest| latest.paid_until);
-        let ended = self.ended_at.map(|at| at + JUST_ENDED);
-        paid_until.max(ended).is_some_and(|until| now < until)
     }
 
     fn paid_until(&self) -> Option<Timestamp> {
         self.latest.map(|latest| latest.paid_until)
     }
 
-    /// When the latest wake-up began, and when it ends if nothing runs any more.
-    fn latest_span(&self) -> Option<(Timestamp, Timestamp)> {
-        let WakeUp {
-            began_at,
-            paid_until,
-        } = self.latest?;
-        Some((
-            began_at,
-            self.ended_at.unwrap_or(paid_until).max(paid_until),
-        ))
-    }
-
-    fn awake(&self, now: Timestamp, running: bool) -> Awake {
-        let latest = self.latest_span().map(|(began_at, ended_at)| {
-            let until = if running { ended_at.max(now) } else { ended_at };
-            (began_at, until)
-        });
-        let day_began = self.remembers.max(now - DAY);
-        let within = |from: Timestamp, until: Timestamp, began: Timestamp| {
-            (until.min(now) - from.max(began)).max(Span::ZERO)
-        };
-        let mut total = self.total;
-        let mut in_day = Span::ZERO;
-        if let Some((began_at, until)) = latest {
-            total = total + within(began_at, until, began_at);
-        }
-        for (from, until) in self.before.iter().copied().chain(latest) {
-            in_day = in_day + within(from, until, day_began);
-        }
-        Awake {
-            total,
-            until: latest
-                .map(|(_, until)| until)
-                .filter(|until| running || now < *until),
-            in_day,
-            day: now - day_began,
-        }
+    /// Whether the present wake-up is still paid for, or has only just ended.
+    fn is_awake(&self, now: Timestamp) -> bool {
+        let ended = self.ended_at.map(|at| at + JUST_ENDED);
+        self.paid_until()
+            .max(ended)
+            .is_some_and(|until| now < until)
     }
 }
 
@@ -167,24 +86,31 @@ impl Warehouse {
         self.in_flight + u32::from(self.sweeps.is_under_way())
     }
 
-    /// One statement more runs now than before. Returns whether it wakes the warehouse.
+    /// One statement more runs than before. Returns whether it wakes the warehouse.
     pub(crate) fn begins(&mut self, now: Timestamp) -> bool {
-        let others = self.running() > 1;
-        self.wake.begin(now, self.spec.wake_minimum, others)
+        self.has_begun(now, now)
     }
 
-    /// One statement more is known to run, since `created_at`.
-    pub(crate) fn has_begun(&mut self, created_at: Timestamp, now: Timestamp) {
+    /// The same of a statement that has run since `created_at`.
+    pub(crate) fn has_begun(&mut self, created_at: Timestamp, now: Timestamp) -> bool {
         let others = self.running() > 1;
-        let left = created_at + self.spec.wake_minimum - now;
-        self.wake.begin(now, left.max(Span::ZERO), others);
+        let paid_until = (created_at + self.spec.wake_minimum).max(now);
+        self.awake.begin(now, paid_until, others);
+        self.wake.begin(now, paid_until, others)
     }
 
     /// The submit that was sent at `began_at` was refused.
     pub(crate) fn has_not_begun(&mut self, began_at: Timestamp, now: Timestamp) {
         if self.running() <= 1 {
+            self.awake.refuse(began_at, now);
             self.wake.refuse(began_at, now);
         }
+    }
+
+    /// One statement fewer runs.
+    pub(crate) fn ends(&mut self, now: Timestamp) {
+        self.awake.end(now);
+        self.wake.end(now);
     }
 
     /// Whether a further statement wakes nothing: something runs, or the paid time lasts.
@@ -192,8 +118,11 @@ impl Warehouse {
         self.spec.billing == Billing::Provisioned || self.running() > 0 || self.wake.is_awake(now)
     }
 
+    /// How long it was kept awake, where that is billed.
     pub(crate) fn awake(&self, now: Timestamp) -> Option<Awake> {
-        (self.spec.billing == Billing::Serverless).then(|| self.wake.awake(now, self.running() > 0))
+        let minimum = self.spec.wake_minimum;
+        (self.spec.billing == Billing::Serverless)
+            .then(|| self.awake.at(now, minimum, self.running() > 0))
     }
 }
 

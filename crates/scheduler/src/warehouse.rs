@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::awake::AwakeTime;
 use crate::breaker::Breaker;
 use crate::event::Failure;
 use crate::law::Margin;
@@ -37,6 +38,7 @@ pub(crate) struct Warehouse {
     pub(crate) breaker: Breaker,
     pub(crate) load: Load,
     pub(crate) wake: Wake,
+    pub(crate) awake: AwakeTime,
     pub(crate) sweeps: Sweeps,
     pub(crate) slots: Slots,
     /// W: how long a due view is expected to wait here.
@@ -80,7 +82,8 @@ impl Warehouse {
             catch_ups: 0,
             breaker: Breaker::default(),
             load: Load::default(),
-            wake: Wake::new(now),
+            wake: Wake::default(),
+            awake: AwakeTime::new(now),
             sweeps: Sweeps::default(),
             dispatch_wait: Span::ZERO,
             margin: Margin::default(),

@@ -1,6 +1,8 @@
 //! How long a warehouse is awake on the daemon's account.
 
-use tidekeeper_scheduler::{Awake, Billing, FailureClass, Outcomes, Plan, Span, ViewSpec};
+use tidekeeper_scheduler::{
+    Awake, Billing, Event, FailureClass, Origin, Outcomes, Plan, Span, ViewSpec,
+};
 
 use crate::core::{Core, even, found, plan, view};
 
@@ -61,6 +63,19 @@ fn statements_that_overlap_share_a_wake_up() {
     core.status(70.0, "b", crate::core::done(70.0));
     core.pass(600.0);
     assert_eq!(seconds(&core), (70.0, None));
+}
+
+#[test]
+fn a_statement_late_in_a_paid_minute_is_counted_with_a_minute_of_its_own() {
+    let mut core = opened(even(4, &[hourly("v")]));
+    core.finished(3.0, "v", "s1");
+    let (view, origin) = ("v".into(), Origin::Manual);
+    let submit = core.give(50.0, Event::Refresh { view, origin });
+    assert_eq!(submit.len(), 1, "{submit:?}");
+    core.finished(53.0, "v", "s2");
+    assert_eq!(seconds(&core), (53.0, Some(110.0)));
+    core.pass(600.0);
+    assert_eq!(seconds(&core), (110.0, None));
 }
 
 #[test]
