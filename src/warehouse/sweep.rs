@@ -196,7 +196,7 @@ impl Client {
         for part in parts.into_values() {
             let rows = self.records(&part, since).await?;
             let records = self.read_records(&part, &rows);
-            sort_out(records, asked, &mut found);
+            sort_out(&records, asked, &mut found);
         }
         found.verdicts.sort_by_key(|(_, _, record)| record.began_at);
         found
@@ -351,26 +351,47 @@ impl Client {
     }
 }
 
-/// Tells own refreshes from others: a view has one statement of ours at a time, and a record
-/// that lies within its time is its own.
-fn sort_out(records: Vec<(ViewId, RefreshedBy, Record)>, asked: &[Asked], found: &mut Sweep) {
-    for (view, by, record) in records {
-        let own = asked.iter().find(|asked| {
-            asked.view == view
-                && by == RefreshedBy::Statement
-                && record.began_at >= asked.submitted_at - SLACK
-                && asked
-                    .finished_at
-                    .is_none_or(|finished_at| record.ended_at <= finished_at + SLACK)
-        });
-        match own {
-            Some(own) if own.finished_at.is_some() => {
-                found.verdicts.push((own.attempt, view, record));
-            }
-            Some(_) => {}
-            None => found.foreign.push((view, Foreign { by, record })),
+/// Tells own refreshes from others. A view has one statement of ours at a time, and each of
+/// them one record: the one within its time that fits it best. All others are foreign.
+fn sort_out(records: &[(ViewId, RefreshedBy, Record)], asked: &[Asked], found: &mut Sweep) {
+    let mut own: BTreeMap<(&ViewId, i64), &Asked> = BTreeMap::new();
+    for asked in asked {
+        let best = records
+            .iter()
+            .filter(|(view, by, record)| {
+                asked.view == *view
+                    && *by == RefreshedBy::Statement
+                    && !own.contains_key(&(view, record.transaction))
+            })
+            .filter_map(|(view, _, record)| Some((distance(asked, record)?, view, record)))
+            .min_by_key(|(distance, _, _)| *distance);
+        if let Some((_, view, record)) = best {
+            own.insert((view, record.transaction), asked);
         }
     }
+    for (view, by, record) in records {
+        match own.get(&(view, record.transaction)) {
+            Some(asked) if asked.finished_at.is_some() => {
+                let verdict = (asked.attempt, view.clone(), record.clone());
+                found.verdicts.push(verdict);
+            }
+            Some(_) => {}
+            None => {
+                let (by, record) = (*by, record.clone());
+                found.foreign.push((view.clone(), Foreign { by, record }));
+            }
+        }
+    }
+}
+
+/// How far a record is from the times of an attempt; `None` where it cannot be its own.
+fn distance(asked: &Asked, record: &Record) -> Option<Span> {
+    let early = record.began_at - asked.submitted_at;
+    let late = asked
+        .finished_at
+        .map_or(Span::ZERO, |finished_at| finished_at - record.ended_at);
+    let within = early >= Span::ZERO - SLACK && late >= Span::ZERO - SLACK;
+    within.then(|| early.max(Span::ZERO - early) + late.max(Span::ZERO - late))
 }
 
 /// A view's name as Redshift stores it.

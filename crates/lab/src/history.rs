@@ -9,12 +9,24 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Moment;
+use crate::kinesis::Kinesis;
 use crate::statements::engine::Engine;
 use crate::statements::{Statement, Unit};
+use crate::streams::shard_id;
+
+/// Everything that the lab knows at one moment.
+pub(crate) struct Truth<'a> {
+    pub(crate) engine: &'a Engine,
+    /// By operation.
+    pub(crate) calls: &'a BTreeMap<&'static str, u64>,
+    pub(crate) kinesis: &'a Kinesis,
+    pub(crate) now: Moment,
+}
 
 /// `GET /__lab/history`: statements that were active at or after `since`, arrivals that came
 /// or became visible at or after it, and all calls so far.
-pub(crate) fn history(engine: &Engine, calls: &BTreeMap<&'static str, u64>, since: f64) -> Value {
+pub(crate) fn history(truth: &Truth<'_>, since: f64) -> Value {
+    let engine = truth.engine;
     let mut statements = Vec::new();
     for (_, statement) in engine.statements() {
         for (index, unit) in statement.units.iter().enumerate() {
@@ -26,7 +38,38 @@ pub(crate) fn history(engine: &Engine, calls: &BTreeMap<&'static str, u64>, sinc
             }
         }
     }
-    json!({ "statements": statements, "arrivals": arrivals(engine, since), "calls": calls })
+    let awake: BTreeMap<&str, Value> = engine
+        .awake(truth.now)
+        .map(|(warehouse, (busy, billed))| {
+            (warehouse, json!({ "busy_s": busy, "billed_s": billed }))
+        })
+        .collect();
+    json!({
+        "statements": statements,
+        "arrivals": arrivals(engine, since),
+        "calls": truth.calls,
+        "awake": awake,
+        "reads": reads(truth),
+    })
+}
+
+/// How the Kinesis API was asked to read the shards of each stream.
+fn reads(truth: &Truth<'_>) -> Value {
+    let streams = truth.engine.streams().logs().map(|(stream, log)| {
+        let shards = truth.kinesis.shards_read(log.number());
+        let shards: BTreeMap<String, Value> = shards
+            .map(|(shard, reads)| {
+                let reads = json!({
+                    "records_calls": reads.records_calls,
+                    "iterator_calls": reads.iterator_calls,
+                    "most_per_second": reads.most_per_second,
+                });
+                (shard_id(shard), reads)
+            })
+            .collect();
+        (stream.clone(), json!(shards))
+    });
+    Value::Object(streams.collect())
 }
 
 fn entry(statement: &Statement, index: usize, unit: &Unit) -> Value {

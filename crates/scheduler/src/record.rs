@@ -4,6 +4,7 @@
 //! Deliberately absent: system views, status texts and SQL (the shell reads them), and what
 //! follows (see `sweep`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::event::AttemptId;
@@ -114,5 +115,31 @@ impl RefreshedBy {
             Self::Auto => "auto",
             Self::Statement => "statement",
         }
+    }
+}
+
+/// The latest refreshes of a view whose records have been read: records come again, in any
+/// order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told(VecDeque<i64>);
+
+impl Told {
+    /// More than a sweep reads of a view.
+    const KEPT: usize = 128;
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this transaction is news; from now on it is not.
+    pub(crate) fn hears(&mut self, transaction: i64) -> bool {
+        let news = !self.0.contains(&transaction);
+        if news {
+            self.0.push_back(transaction);
+            if self.0.len() > Self::KEPT {
+                self.0.pop_front();
+            }
+        }
+        news
     }
 }

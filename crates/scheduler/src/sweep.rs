@@ -340,12 +340,7 @@ impl Scheduler {
             .by_id
             .values()
             .copied()
-            .filter(|slot| {
-                !recall
-                    || self
-                        .view(*slot)
-                        .is_some_and(|v| v.last_transaction.is_some())
-            })
+            .filter(|slot| !recall || self.view(*slot).is_some_and(|view| !view.told.is_nothing()))
             .collect();
         let told: Vec<AttemptId> = sweep.verdicts.iter().map(|(id, ..)| *id).collect();
         for (attempt, view, record) in sweep.verdicts {
@@ -356,12 +351,9 @@ impl Scheduler {
                 continue;
             };
             let transaction = foreign.record.transaction;
-            let newest = self.view(slot).and_then(|view| view.last_transaction);
-            if newest >= Some(transaction) {
+            let news = self.view_mut(slot).map(|view| view.told.hears(transaction));
+            if news != Some(true) {
                 continue;
-            }
-            if let Some(view) = self.view_mut(slot) {
-                view.last_transaction = Some(transaction);
             }
             self.meet_identity(slot, &foreign.record);
             if known.contains(&slot) {
@@ -427,7 +419,7 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        view.last_transaction = view.last_transaction.max(Some(record.transaction));
+        view.told.hears(record.transaction);
         let awaited = view
             .unjudged
             .as_ref()

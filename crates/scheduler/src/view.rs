@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::event::{AttemptId, Failure, Found, Origin, Seen};
 use crate::law::{Blind, DurationModel, Fit, Margin, Probed, Rate, doubling};
 use crate::plan::{StatementId, StatementTimeout, ViewSpec};
-use crate::record::Outcome;
+use crate::record::{Outcome, Told};
 use crate::time::{Span, Timestamp};
 use crate::trouble::{Feasibility, Trouble};
 
@@ -66,7 +66,7 @@ pub(crate) struct View {
     /// The latest refresh, while what it did is being asked for.
     pub(crate) unjudged: Option<Unjudged>,
     /// Of the newest record of a refresh that was read.
-    pub(crate) last_transaction: Option<i64>,
+    pub(crate) told: Told,
     /// What the warehouse calls this view; another one means that it was made anew.
     pub(crate) identity: Option<i64>,
     /// Durations of refreshes that computed the whole view anew, and whether the latest did.
@@ -388,7 +388,7 @@ impl View {
             late: 0,
             wish: Wish::default(),
             unjudged: None,
-            last_transaction: None,
+            told: Told::default(),
             identity: None,
             recompute: DurationModel::default(),
             recomputes: false,

@@ -41,7 +41,7 @@ use sqlparser::ast::{Query, SetExpr, TableFactor, TableWithJoins};
 use query::Translator;
 use scope::quoted;
 
-pub(crate) use system::system_relations;
+pub(crate) use system::{is_system_name, system_relations};
 pub(crate) use types::{Cell, Column, Context, Relation, Table, Type, stream_columns};
 pub(crate) use value::{output, timestamp_text};
 

@@ -110,6 +110,15 @@ const MV_STATE: Columns = &[
     ("state", Type::Char(32)),
 ];
 
+const MV_DEPS: Columns = &[
+    ("db_name", NAME),
+    ("schema", NAME),
+    ("name", NAME),
+    ("ref_schema", NAME),
+    ("ref_name", NAME),
+    ("ref_database_name", NAME),
+];
+
 const EXTERNAL_SCHEMAS: Columns = &[
     ("esoid", Type::Int8),
     ("eskind", Type::Int2),
@@ -198,6 +207,20 @@ const USERS: Columns = &[
     ("usesuper", Type::Bool),
 ];
 
+/// Whether there is a system view of this name, or a column `view.column`.
+pub(crate) fn is_system_name(name: &str) -> bool {
+    let (view, column) = name
+        .split_once('.')
+        .map_or((name, None), |(view, column)| (view, Some(column)));
+    system_relations("").iter().any(|relation| {
+        relation.name == view
+            && column.is_none_or(|column| {
+                let mut columns = relation.columns.iter();
+                columns.any(|known| known.name == column)
+            })
+    })
+}
+
 /// The system views of one warehouse.
 pub(crate) fn system_relations(namespace: &str) -> Vec<Relation> {
     let views = [
@@ -208,6 +231,7 @@ pub(crate) fn system_relations(namespace: &str) -> Vec<Relation> {
         ("svv_mv_info", MV_INFO),
         ("stv_mv_info", STV_MV_INFO),
         ("sys_mv_state", MV_STATE),
+        ("stv_mv_deps", MV_DEPS),
         ("svv_external_schemas", EXTERNAL_SCHEMAS),
         ("sys_query_history", QUERY_HISTORY),
         ("sys_serverless_usage", SERVERLESS_USAGE),

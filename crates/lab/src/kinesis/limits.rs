@@ -4,7 +4,7 @@
 //! Producers of the world write past them. `endpoint.kinesis_limits = false` in a world turns
 //! them off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Operation;
@@ -82,6 +82,31 @@ pub(super) struct Limits {
     enforced: bool,
     shards: BTreeMap<ShardKey, ShardLimits>,
     operations: BTreeMap<Operation, Bucket>,
+    reads: BTreeMap<ShardKey, Reads>,
+}
+
+/// How a shard was read, for the lab's truth.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Reads {
+    pub(crate) records_calls: u64,
+    pub(crate) iterator_calls: u64,
+    /// The most `GetRecords` within one second.
+    pub(crate) most_per_second: usize,
+    /// Those of the last second.
+    recent: VecDeque<Moment>,
+}
+
+impl Reads {
+    fn records(&mut self, now: Moment) {
+        self.records_calls += 1;
+        self.recent.push_back(now);
+        while let Some(first) = self.recent.front()
+            && now.saturating_sub(*first) >= Duration::from_secs(1)
+        {
+            self.recent.pop_front();
+        }
+        self.most_per_second = self.most_per_second.max(self.recent.len());
+    }
 }
 
 impl Limits {
@@ -90,6 +115,7 @@ impl Limits {
             enforced,
             shards: BTreeMap::new(),
             operations: BTreeMap::new(),
+            reads: BTreeMap::new(),
         }
     }
 
@@ -123,6 +149,7 @@ impl Limits {
 
     /// Whether a shard answers one more `GetRecords`. How much it reads is told afterwards.
     pub(super) fn reads(&mut self, shard: ShardKey, now: Moment) -> bool {
+        self.reads.entry(shard).or_default().records(now);
         let Some(limits) = self.shard(shard) else {
             return true;
         };
@@ -143,6 +170,7 @@ impl Limits {
 
     /// Whether a shard answers one more `GetShardIterator`.
     pub(super) fn iterates(&mut self, shard: ShardKey, now: Moment) -> bool {
+        self.reads.entry(shard).or_default().iterator_calls += 1;
         let Some(limits) = self.shard(shard) else {
             return true;
         };
@@ -151,6 +179,12 @@ impl Limits {
             limits.iterators.take(1.0);
         }
         has
+    }
+
+    /// How the shards of a stream were read.
+    pub(crate) fn shards_read(&self, stream: u32) -> impl Iterator<Item = (usize, &Reads)> {
+        let shards = self.reads.iter().filter(move |((of, _), _)| *of == stream);
+        shards.map(|((_, shard), reads)| (*shard, reads))
     }
 
     pub(super) fn forget(&mut self, stream: u32) {

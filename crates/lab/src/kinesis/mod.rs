@@ -177,6 +177,11 @@ impl Kinesis {
         }
     }
 
+    /// How the shards of a stream were read, by the stream's creation number.
+    pub(crate) fn shards_read(&self, stream: u32) -> impl Iterator<Item = (usize, &limits::Reads)> {
+        self.limits.shards_read(stream)
+    }
+
     /// Does what was asked of the streams, which have been filled up to `now`.
     ///
     /// # Errors

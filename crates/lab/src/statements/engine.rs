@@ -236,6 +236,12 @@ impl Engine {
         self.warehouses.get(name).map(|state| &state.spec)
     }
 
+    /// Of each warehouse, for how many seconds it was busy and is billed.
+    pub(crate) fn awake(&self, now: Moment) -> impl Iterator<Item = (&str, (f64, f64))> {
+        let warehouses = self.warehouses.iter();
+        warehouses.map(move |(name, state)| (name.as_str(), state.awake(now)))
+    }
+
     pub(crate) fn streams(&self) -> &Streams {
         &self.streams
     }
@@ -345,7 +351,10 @@ impl Engine {
                 match fault {
                     ViewFaultKind::RefuseCancel => return Cancelled::Declined,
                     ViewFaultKind::SlowCancel(time) => takes = *time,
-                    ViewFaultKind::Missing | ViewFaultKind::Stuck | ViewFaultKind::Fail(_) => {}
+                    ViewFaultKind::Missing
+                    | ViewFaultKind::Stuck
+                    | ViewFaultKind::Fail(_)
+                    | ViewFaultKind::Status(_) => {}
                 }
             }
         }

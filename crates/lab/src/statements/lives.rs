@@ -130,7 +130,14 @@ impl Engine {
         };
         let warehouses: Vec<String> = self.warehouses.keys().cloned().collect();
         for warehouse in warehouses {
-            for relation in system_relations(&warehouse) {
+            for mut relation in system_relations(&warehouse) {
+                let spec = self.warehouses.get(&warehouse).map(|state| &state.spec);
+                if spec.is_some_and(|spec| spec.hides(&relation.name, None)) {
+                    continue;
+                }
+                relation.columns.retain(|column| {
+                    spec.is_none_or(|spec| !spec.hides(&relation.name, Some(&column.name)))
+                });
                 let known = self.db.relations().any(|known| {
                     known.namespace == relation.namespace
                         && known.name == relation.name

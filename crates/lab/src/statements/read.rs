@@ -335,6 +335,7 @@ impl Engine {
             match fault {
                 ViewFaultKind::Stuck => stuck = true,
                 ViewFaultKind::Fail(text) => verdict = Some(text.clone()),
+                ViewFaultKind::Status(text) => unit.refresh_status = Some(text.clone()),
                 ViewFaultKind::Missing
                 | ViewFaultKind::SlowCancel(_)
                 | ViewFaultKind::RefuseCancel => {}

@@ -97,6 +97,7 @@ impl Engine {
         let warehouse = caller.warehouse.as_str();
         let rows = match name {
             "svv_mv_info" | "stv_mv_info" => self.mv_info(warehouse, now),
+            "stv_mv_deps" => self.dependencies(warehouse),
             "sys_mv_state" | "svv_table_info" => Vec::new(),
             "svv_external_schemas" => self.external_schemas(warehouse),
             "svv_tables" | "tables" => self.tables(warehouse),
@@ -137,6 +138,33 @@ impl Engine {
             ]
         };
         self.views_of(warehouse).map(row).collect()
+    }
+
+    fn dependencies(&self, warehouse: &str) -> Vec<Named> {
+        let mut rows = Vec::new();
+        for state in self.views_of(warehouse) {
+            let Source::Views(parents) = &state.source else {
+                continue;
+            };
+            let (_, schema, name) = state.storage();
+            let database = state.view.database.get_ref();
+            for parent in parents {
+                let Some((_, ref_schema, ref_name)) =
+                    self.views.get(parent).map(ViewState::storage)
+                else {
+                    continue;
+                };
+                rows.push(vec![
+                    ("db_name", text(database.clone())),
+                    ("schema", text(schema.clone())),
+                    ("name", text(name.clone())),
+                    ("ref_schema", text(ref_schema)),
+                    ("ref_name", text(ref_name)),
+                    ("ref_database_name", text(database.clone())),
+                ]);
+            }
+        }
+        rows
     }
 
     /// A view of the world without an owner is everybody's: the one who asks is shown.

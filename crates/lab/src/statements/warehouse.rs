@@ -42,16 +42,35 @@ impl WarehouseState {
         }
     }
 
+    /// Seconds before `now` in which statements ran, and those that are billed.
+    pub(crate) fn awake(&self, now: Moment) -> (f64, f64) {
+        let seconds = |spans: &[(Moment, Moment)]| {
+            let lengths = spans
+                .iter()
+                .map(|(from, until)| until.saturating_sub(*from));
+            lengths.sum::<Duration>().as_secs_f64()
+        };
+        (
+            seconds(&merged(self.busy.iter().copied())),
+            seconds(&self.billed(now)),
+        )
+    }
+
+    fn billed(&self, now: Moment) -> Vec<(Moment, Moment)> {
+        let least = self.spec.billing_minimum();
+        merged(
+            self.busy
+                .iter()
+                .map(|(from, until)| (*from, (*until).max(*from + least).min(now))),
+        )
+    }
+
     /// Minutes in which the warehouse was awake before `now`: when each began, and for how
     /// many of its seconds statements ran and are billed. A waking is billed for a minute at
     /// least (Management Guide, "Billing for Amazon Redshift Serverless").
     pub(super) fn usage(&self, now: Moment) -> Vec<(Moment, f64, f64)> {
         let ran = merged(self.busy.iter().copied());
-        let billed = merged(
-            self.busy
-                .iter()
-                .map(|(from, until)| (*from, (*until).max(*from + MINUTE).min(now))),
-        );
+        let billed = self.billed(now);
         let mut rows = Vec::new();
         let Some((_, last)) = billed.last() else {
             return rows;

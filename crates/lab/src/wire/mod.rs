@@ -191,7 +191,7 @@ struct Since {
 
 async fn truth(State(service): State<Arc<Service>>, Query(query): Query<Since>) -> Json<Value> {
     let since = query.since.unwrap_or(0.0);
-    Json(service.look(|engine, calls| history::history(engine, calls, since)))
+    Json(service.look(|truth| history::history(truth, since)))
 }
 
 #[derive(Deserialize)]
@@ -202,7 +202,7 @@ struct Which {
 
 async fn records(State(service): State<Arc<Service>>, Query(query): Query<Which>) -> Response {
     let limit = query.limit.unwrap_or(10);
-    match service.look(|engine, _| history::records(engine, &query.stream, limit)) {
+    match service.look(|truth| history::records(truth.engine, &query.stream, limit)) {
         Some(records) => Json(records).into_response(),
         None => (StatusCode::NOT_FOUND, "there is no such stream\n").into_response(),
     }

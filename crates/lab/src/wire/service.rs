@@ -23,6 +23,7 @@ use super::request::{Ask, Fields, List, Submit};
 use super::result::{self, Format};
 use crate::clock::{Clock, Moment};
 use crate::db::Db;
+use crate::history::Truth;
 use crate::kinesis::{self, Kinesis};
 use crate::random::Dice;
 use crate::remote::Reader;
@@ -198,11 +199,15 @@ impl Service {
     }
 
     /// What `/__lab/history` and `/__lab/records` look at.
-    pub(super) fn look<R>(
-        &self,
-        see: impl FnOnce(&Engine, &BTreeMap<&'static str, u64>) -> R,
-    ) -> R {
-        self.locked(|inner, _| see(&inner.engine, &inner.calls))
+    pub(super) fn look<R>(&self, see: impl FnOnce(&Truth<'_>) -> R) -> R {
+        self.locked(|inner, now| {
+            see(&Truth {
+                engine: &inner.engine,
+                calls: &inner.calls,
+                kinesis: &inner.kinesis,
+                now,
+            })
+        })
     }
 
     /// Does what was asked of the lab's Kinesis, which nobody ever waits for.

@@ -82,6 +82,11 @@ pub(crate) struct Warehouse {
     max_record: Count,
     #[serde(default = "default_base_rpu")]
     base_rpu: Amount,
+    /// System views, and columns of them as `view.column`, that this release does not have.
+    #[serde(default)]
+    hidden: Vec<Spanned<String>>,
+    #[serde(default = "default_billing_minimum")]
+    billing_minimum: Seconds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -114,6 +119,17 @@ impl Warehouse {
     /// Base capacity in RPUs.
     pub(crate) fn base_rpu(&self) -> f64 {
         self.base_rpu.get()
+    }
+
+    /// Whether its release lacks a system view, or a column of one.
+    pub(crate) fn hides(&self, view: &str, column: Option<&str>) -> bool {
+        let name = column.map_or_else(|| view.to_owned(), |column| format!("{view}.{column}"));
+        self.hidden.iter().any(|hidden| *hidden.get_ref() == name)
+    }
+
+    /// What a waking is billed for at least.
+    pub(crate) fn billing_minimum(&self) -> Duration {
+        self.billing_minimum.get()
     }
 
     /// How long it stays PICKED when a slot is free.
@@ -164,6 +180,12 @@ fn default_max_record() -> Count {
 /// The smallest base capacity that a workgroup can have.
 fn default_base_rpu() -> Amount {
     Amount::new(4.0)
+}
+
+/// A minute, the least that a waking costs (Management Guide, "Billing for Amazon Redshift
+/// Serverless").
+fn default_billing_minimum() -> Seconds {
+    Seconds::new(Duration::from_secs(60))
 }
 
 fn default_user() -> String {
@@ -270,6 +292,12 @@ impl World {
                     &warehouse.name,
                     format!("warehouse {name:?} has no database"),
                 ));
+            }
+        }
+        for hidden in self.warehouses.iter().flat_map(|w| &w.hidden) {
+            if !crate::db::is_system_name(hidden.get_ref()) {
+                let text = format!("there is no system view or column {:?}", hidden.get_ref());
+                return Err(at(hidden, text));
             }
         }
         for producer in &self.producers {

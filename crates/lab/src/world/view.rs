@@ -139,6 +139,8 @@ pub(crate) enum ViewFaultKind {
     RefuseCancel,
     /// The refresh fails with this text at the end of its service time.
     Fail(String),
+    /// The refresh goes as it goes, and `SYS_MV_REFRESH_HISTORY` says this of it.
+    Status(String),
 }
 
 #[derive(Deserialize)]
@@ -160,6 +162,7 @@ enum RawKind {
     SlowCancel,
     RefuseCancel,
     Fail,
+    Status,
 }
 
 impl TryFrom<RawFault> for ViewFault {
@@ -169,8 +172,8 @@ impl TryFrom<RawFault> for ViewFault {
         if raw.seconds.is_some() != (raw.kind == RawKind::SlowCancel) {
             return Err("`seconds` belongs to slow_cancel, and slow_cancel needs it".to_owned());
         }
-        if raw.text.is_some() != (raw.kind == RawKind::Fail) {
-            return Err("`text` belongs to fail, and fail needs it".to_owned());
+        if raw.text.is_some() != matches!(raw.kind, RawKind::Fail | RawKind::Status) {
+            return Err("`text` belongs to fail and status, and they need it".to_owned());
         }
         let kind = match raw.kind {
             RawKind::Missing => ViewFaultKind::Missing,
@@ -178,6 +181,7 @@ impl TryFrom<RawFault> for ViewFault {
             RawKind::SlowCancel => ViewFaultKind::SlowCancel(raw.seconds.unwrap_or_default().get()),
             RawKind::RefuseCancel => ViewFaultKind::RefuseCancel,
             RawKind::Fail => ViewFaultKind::Fail(raw.text.unwrap_or_default()),
+            RawKind::Status => ViewFaultKind::Status(raw.text.unwrap_or_default()),
         };
         Ok(Self {
             kind,

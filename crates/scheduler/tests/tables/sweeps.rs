@@ -259,6 +259,30 @@ fn somebody_elses_refresh_counts_once_and_is_not_repeated() {
 }
 
 #[test]
+fn records_are_told_in_any_order() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    let theirs = Foreign {
+        by: RefreshedBy::Statement,
+        record: record(1, -0.5, 0.4, Outcome::Data),
+    };
+    let sweep = Sweep {
+        verdicts: vec![(
+            core.attempt("v"),
+            "v".into(),
+            record(2, 0.6, 2.9, Outcome::Data),
+        )],
+        foreign: vec![("v".into(), theirs)],
+    };
+    swept(&mut core, 3.2, sweep);
+    assert_eq!(core.snapshot("v").foreign_refreshes, 1);
+    let late = record(3, -4.0, -3.0, Outcome::Data);
+    others(&mut core, 63.0, RefreshedBy::Statement, late);
+    assert_eq!(core.snapshot("v").foreign_refreshes, 2);
+    assert_eq!(core.snapshot("v").data_ts, Some(at(0.6)), "nothing is lost");
+}
+
+#[test]
 fn a_view_made_anew_is_learned_anew() {
     let mut core = started(&[view("v")]);
     core.finished(3.0, "v", "s1");

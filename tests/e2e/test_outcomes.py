@@ -1,0 +1,150 @@
+"""What refreshes did, as the warehouse's own records tell it, and what the daemon makes of it."""
+
+import pytest
+
+from harness import lab_config, wait_until
+
+DONE = "Refresh successfully updated MV incrementally"
+# The documented texts, and what each is counted as.
+TEXTS = {
+    DONE: "data",
+    f"{DONE}. Stream returned no new data": "no_data",
+    f"{DONE}. Some stream records were skipped": "some_skipped",
+    f"{DONE}. All records received from the stream were skipped": "all_skipped",
+    f"{DONE}. The stream may contain more data": "more_data",
+    f"{DONE}, but MV depends on an MV that is not up to date.": "data",
+    "MV was already updated": "no_data",
+    "MV was already updated, but depends on an MV that is not up to date.": "no_data",
+    "Refresh successfully recomputed MV from scratch": "recomputed",
+    "Refresh partially updated MV incrementally up to an active transaction": "more_data",
+    "Refresh failed due to an internal error": "failed",
+    "Refresh failed. MV was not found": "failed",
+    "Cascade refresh skipped because materialized view s.n was not refreshed.": "failed",
+    "Refresh went sideways": "data",
+}
+
+
+def world(views, *, head=""):
+    text = f"""
+[[warehouses]]
+name = "lab"
+kind = "cluster"
+databases = ["dev"]
+slots = 30
+{head}
+
+[[streams]]
+name = "events"
+
+[[producers]]
+stream = "events"
+pattern = "steady"
+rate = 5
+"""
+    for name, keys in views.items():
+        text += f'\n[[views]]\nname = "{name}"\ndatabase = "dev"\nwarehouse = "lab"\nstream = "events"\n{keys}\n'
+    return text
+
+
+def config(url, views, extra="max_in_flight = 30"):
+    return lab_config(url, views, extra=extra).replace("workgroup =", "cluster =")
+
+
+def outcomes(metrics, view):
+    counted = metrics.all("tidekeeper_refreshes_total", view=view)
+    return {labels["outcome"]: value for labels, value in counted if value}
+
+
+def test_every_status_text_is_counted_as_what_it_says(lab, daemon):
+    views = {f"v{number}": text for number, text in enumerate(TEXTS)}
+    faults = {
+        name: f'service = {{ fixed = 0.2 }}\nfaults = [{{ kind = "status", first = 1, text = "{text}" }}]'
+        for name, text in views.items()
+    }
+    here = lab(world(faults))
+    running = daemon(config(here.url, {name: 'target_lag = "1h"' for name in views})).wait_ready()
+
+    def told():
+        metrics = running.metrics()
+        return all(outcomes(metrics, name).get(TEXTS[text]) for name, text in views.items())
+
+    wait_until("every text is counted", told, 20, alive=running.check_alive)
+    metrics = running.metrics()
+    for name, text in views.items():
+        expected = {TEXTS[text]: 1}
+        if TEXTS[text] == "more_data":
+            expected["data"] = 1  # it went again at once
+        counted = outcomes(metrics, name)
+        assert counted == expected or counted == {TEXTS[text]: 1}, (text, counted)
+    (strange,) = running.complaints("no rule knows")
+    assert strange["status"] == "Refresh went sideways"
+    shown = running.views()
+    empty = next(name for name, text in views.items() if TEXTS[text] == "all_skipped")
+    assert shown[empty]["alert"]["reason"] == "all_skipped"
+    assert metrics.sum("tidekeeper_view_alert", view=empty, reason="all_skipped") == 1
+    more = [name for name, text in views.items() if TEXTS[text] == "more_data"]
+    wait_until(
+        "what was left is fetched at once",
+        lambda: all(len(here.history().finished(name)) == 2 for name in more),
+        20,
+        alive=running.check_alive,
+    )
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ["sys_stream_scan_states.lag_from_latest", "sys_stream_scan_states.max_latency_s"],
+        ["sys_stream_scan_errors", "sys_mv_refresh_history.mv_id"],
+        ["sys_stream_scan_states", "sys_stream_scan_errors"],
+        ["sys_mv_refresh_history"],
+    ],
+    ids=lambda hidden: "+".join(hidden),
+)
+def test_a_release_without_a_column_or_a_view_tells_what_it_can(lab, daemon, hidden):
+    names = ", ".join(f'"{name}"' for name in hidden)
+    quiet = f'faults = [{{ kind = "status", first = 1, text = "{DONE}. Stream returned no new data" }}]'
+    here = lab(world({"v": quiet}, head=f"hidden = [{names}]"))
+    running = daemon(config(here.url, {"v": 'target_lag = "1h"'})).wait_ready()
+    told = lambda: outcomes(running.metrics(), "v") == {"no_data": 1}
+    wait_until("the verdict is read without it", told, 20, alive=running.check_alive)
+    missing = [line["missing"] for line in running.log() if "missing" in line]
+    assert all(any(name in line for line in missing) for name in hidden), missing
+    assert not running.complaints(), running.complaints()
+
+
+def test_without_any_records_refreshes_go_on_and_the_reason_is_said_once(lab, daemon):
+    here = lab(world({"v": ""}, head='hidden = ["sys_mv_refresh_history", "svl_mv_refresh_status"]'))
+    running = daemon(config(here.url, {"v": 'target_lag = "3s"'})).wait_ready()
+    wait_until("it is refreshed", lambda: len(here.history().finished("v")) >= 3, 20, alive=running.check_alive)
+    (said,) = running.complaints("cannot be read")
+    assert "svl_mv_refresh_status" in said["error"]
+    assert set(outcomes(running.metrics(), "v")) == {"data"}
+
+
+def test_a_daemon_that_starts_anew_knows_what_its_views_hold(lab, daemon):
+    here = lab(world({"v": "service = { fixed = 0.2 }"}))
+    text = config(here.url, {"v": 'target_lag = "1h"'})
+    running = daemon(text).wait_ready()
+    held = lambda: running.views()["v"]["data_timestamp"]
+    wait_until("its first refresh", held, 20, alive=running.check_alive)
+    before = held()
+    running.sigterm()
+    assert running.wait(20) == 0
+    again = daemon(text).wait_ready()
+    wait_until("it is known", lambda: again.views()["v"]["data_timestamp"], 20, alive=again.check_alive)
+    # The server's start of the refresh, not the daemon's submit.
+    assert before[:16] == again.views()["v"]["data_timestamp"][:16]
+    assert len(here.history().of("v")) == 1, "fresh enough: nothing was refreshed for nothing"
+
+
+def test_refreshes_of_somebody_else_count_and_spare_the_daemon_its_own(lab, daemon):
+    here = lab(world({"v": "service = { fixed = 0.1 }"}))
+    running = daemon(config(here.url, {"v": 'target_lag = "8s"'})).wait_ready()
+    wait_until("its first refresh", lambda: here.history().finished("v"), 20, alive=running.check_alive)
+    refresh = "REFRESH MATERIALIZED VIEW v"
+    answer = here.client().execute_statement(ClusterIdentifier="lab", Database="dev", Sql=refresh, WaitTimeSeconds=20)
+    assert answer["Status"] == "FINISHED"
+    seen = lambda: running.metrics().sum("tidekeeper_foreign_refreshes_total", view="v", by="statement")
+    wait_until("it is counted", lambda: seen() == 1, 20, alive=running.check_alive)
+    assert running.views()["v"]["foreign_refreshes"] == 1
