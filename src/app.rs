@@ -22,6 +22,7 @@ use crate::fleet::Fleet;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::notices::NoticeLog;
+use crate::observe::{Observer, Rehearsal};
 use crate::report::Reporter;
 use crate::run_loop::RunLoop;
 use crate::shutdown::{Signal, Signals};
@@ -91,6 +92,7 @@ struct Daemon {
     clock: Clock,
     clients: Clients,
     prober: Prober,
+    observer: Arc<Observer>,
     fleet: Arc<Fleet>,
     metrics: Arc<Metrics>,
     heartbeat: Arc<AtomicI64>,
@@ -109,6 +111,7 @@ struct Core {
     scheduler: Scheduler,
     inbox: mpsc::Receiver<Event>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    rehearsal: Rehearsal,
 }
 
 /// Which part of the daemon has ended.
@@ -140,12 +143,23 @@ impl Daemon {
                 count.count_call(call.warehouse.as_str(), call.operation, call.result);
             }),
         };
-        let probes = Arc::clone(&metrics);
+        let (observer, rehearsal) = Observer::new(clock);
+        let (probes, looks) = (Arc::clone(&metrics), Arc::clone(&observer));
         let prober = Prober::new(stream::Life {
             clock,
             events: events.clone(),
             snapshots: snapshot.clone(),
-            on_fact: Arc::new(move |fact| probes.count_probe(fact)),
+            on_fact: Arc::new(move |fact| {
+                probes.count_probe(fact);
+                if let stream::Fact::Looked {
+                    stream,
+                    at,
+                    arrivals,
+                } = fact
+                {
+                    looks.looked(stream, at, arrivals);
+                }
+            }),
         });
         // In force, whatever is quarantined in it.
         metrics.config_loaded(true, clock.now(), loaded.invalid_views.len());
@@ -157,6 +171,7 @@ impl Daemon {
             clock,
             clients: Clients::new(life),
             prober,
+            observer,
             fleet: Arc::new(Fleet::default()),
             metrics,
             heartbeat: Arc::new(AtomicI64::new(clock.now().as_micros())),
@@ -165,6 +180,7 @@ impl Daemon {
                 scheduler,
                 inbox,
                 snapshots,
+                rehearsal,
             }),
             snapshot,
             ticks,
@@ -183,6 +199,7 @@ impl Daemon {
         let shared = http::Shared {
             snapshot: self.snapshot.clone(),
             metrics: Arc::clone(&self.metrics),
+            observer: Arc::clone(&self.observer),
             now: Arc::new(move || clock.now()),
             heartbeat: Arc::clone(&self.heartbeat),
             config_loaded: Arc::new(AtomicBool::new(true)),
@@ -202,6 +219,7 @@ impl Daemon {
                 metrics: Arc::clone(&self.metrics),
                 heartbeat: Arc::clone(&self.heartbeat),
                 log: NoticeLog::default(),
+                observer: Arc::clone(&self.observer),
             },
             inbox: core.inbox,
             snapshots: core.snapshots,
@@ -209,6 +227,11 @@ impl Daemon {
         self.tasks.spawn(async move {
             run_loop.run().await?;
             Ok(Part::Loop)
+        });
+        self.tasks.spawn(async move {
+            core.rehearsal.run().await?;
+            // Its end is nobody's concern.
+            std::future::pending().await
         });
         tracing::info!(
             %address,
@@ -234,9 +257,11 @@ impl Daemon {
         let streams = translate::streams(&self.config);
         self.metrics
             .set_probed(streams.iter().map(|stream| stream.name.clone()).collect());
-        self.prober.replace(streams).await;
         self.phases = self.current_phases();
         let plan = translate::plan(&self.config, &self.phases);
+        let prices = &self.metrics.catalog().prices;
+        self.observer.replace(&plan, &streams, prices);
+        self.prober.replace(streams).await;
         self.send(Event::Plan(plan)).await;
         let pinned = self.config.views.values();
         self.cron
@@ -293,6 +318,7 @@ impl Daemon {
         let budget = clock::span(self.config.daemon.drain);
         let until = self.clock.now() + budget;
         tracing::info!(%budget, "draining: nothing new begins");
+        self.observer.rehearse(Event::Shutdown { until });
         self.send(Event::Shutdown { until }).await;
     }
 
@@ -324,7 +350,9 @@ impl Daemon {
         for (schedule, phase) in &phases {
             if self.phases.get(schedule) != Some(phase) {
                 let (schedule, phase) = (schedule.clone(), *phase);
-                self.send(Event::Phase { schedule, phase }).await;
+                let event = Event::Phase { schedule, phase };
+                self.observer.rehearse(event.clone());
+                self.send(event).await;
             }
         }
         self.phases = phases;

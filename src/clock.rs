@@ -82,6 +82,13 @@ pub fn duration(span: Span) -> Duration {
     Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(0))
 }
 
+/// A moment as the API shows it: RFC 3339 in UTC, with milliseconds; `None` beyond the calendar.
+#[must_use]
+pub fn moment(at: Timestamp) -> Option<String> {
+    let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
+    Some(format!("{at:.3}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod notices;
+pub mod observe;
 pub mod report;
 pub mod run_loop;
 pub mod setup;

@@ -7,27 +7,31 @@ use tidekeeper_scheduler::{Notice, Snapshot, Timestamp};
 
 use crate::metrics::Metrics;
 use crate::notices::{self, NoticeLog};
+use crate::observe::Observer;
 use crate::run_loop::Report;
 
-/// Metrics, log, and the heartbeat that `/healthz` looks at.
+/// Metrics, log, observations, and the heartbeat that `/healthz` looks at.
 #[derive(Debug)]
 pub struct Reporter {
     pub metrics: Arc<Metrics>,
     /// Microseconds of the latest sign of life.
     pub heartbeat: Arc<AtomicI64>,
     pub log: NoticeLog,
+    pub observer: Arc<Observer>,
 }
 
 impl Report for Reporter {
     fn notice(&mut self, at: Timestamp, notice: &Notice) {
         self.metrics.observe(notice);
         self.log.log(at, notice);
+        self.observer.notice(notice);
     }
 
     fn state(&mut self, at: Timestamp, snapshot: &Arc<Snapshot>) {
         self.heartbeat.store(at.as_micros(), Ordering::Relaxed);
         self.metrics.heartbeat(at);
         self.metrics.publish(snapshot);
+        self.observer.state(at, snapshot);
     }
 
     fn broken(&mut self, invariants: &[String]) {

@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use super::healthcheck;
 use crate::config::{self, Source};
 
+/// Where the daemon listens.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// The daemon's address.
     #[arg(long)]
@@ -20,12 +22,15 @@ pub(super) struct Args {
     config: Option<PathBuf>,
 }
 
+impl Args {
+    /// The address to ask.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address.unwrap_or_else(|| configured(self))
+    }
+}
+
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let address = match args.address {
-        Some(address) => address,
-        None => configured(args),
-    };
-    let healthy = healthcheck::run(address).await?;
+    let healthy = healthcheck::run(args.address()).await?;
     Ok(if healthy {
         ExitCode::SUCCESS
     } else {

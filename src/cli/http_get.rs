@@ -1,4 +1,4 @@
-//! One GET over plain HTTP/1.1: what the demo needs of a client.
+//! One GET over plain HTTP/1.1: what commands that ask a running daemon need of a client.
 //!
 //! Decides: that a request ends, with an answer or without.
 //! Deliberately absent: TLS, redirects, keep-alive, chunked bodies; it talks to our own

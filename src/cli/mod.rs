@@ -10,11 +10,11 @@ mod demo;
 mod discover;
 mod health;
 pub mod healthcheck;
-#[cfg(feature = "lab")]
 mod http_get;
 #[cfg(feature = "lab")]
 mod lab;
 mod peek;
+mod report;
 mod run;
 mod setup;
 mod simulate;
@@ -69,6 +69,8 @@ enum Command {
     Discover(discover::Args),
     /// Shows the last rows of a view.
     Peek(peek::Args),
+    /// Tells how fresh a running daemon sees its views, by whom, and what it would do itself.
+    Report(report::Args),
     /// Runs the scheduler in a virtual world, next to baselines and a lower bound.
     Simulate(simulate::Args),
     /// Asks a running daemon whether it is alive; for container health checks.
@@ -114,6 +116,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Resu
         Command::Peek(args) => {
             Box::pin(peek::run(&args, &mut stdout, &mut std::io::stderr())).await
         }
+        Command::Report(args) => report::run(&args, &mut stdout).await,
         Command::Simulate(args) => {
             simulate::run(&args, &mut stdout)?;
             Ok(ExitCode::SUCCESS)

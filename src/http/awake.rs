@@ -8,7 +8,7 @@ use serde::Serialize;
 use tidekeeper_scheduler::{Awake, Span, Timestamp, ViewId, WarehouseSnapshot};
 
 use super::explain::span;
-use super::report::moment;
+use crate::clock::moment;
 use crate::cost::{Cheaper, Estimate};
 
 /// So many minimums must have passed before a measured share says anything.

@@ -9,6 +9,7 @@
 
 mod admin;
 mod awake;
+mod estate;
 mod explain;
 mod page;
 mod report;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::logging::Secret;
 use crate::metrics::Metrics;
+use crate::observe::{self, Observer};
 
 pub use server::serve;
 
@@ -48,6 +50,7 @@ pub struct Shared {
     /// The state as of the loop's last step.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub metrics: Arc<Metrics>,
+    pub observer: Arc<Observer>,
     /// The daemon's one clock.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// When the loop last came round, in microseconds as in [`Timestamp`].
@@ -95,6 +98,12 @@ pub fn router(shared: Shared) -> Router {
             "/api/v1/views/{id}",
             get(|shared, id| async { view(shared, id) }),
         )
+        .route("/report", get(|shared| async { report_page(shared) }))
+        .route(observe::REPORT, get(|shared| async { report(shared) }))
+        .route(
+            observe::RECORDING,
+            get(|shared| async { recording(shared) }),
+        )
         .merge(admin::routes(&shared))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -104,6 +113,14 @@ pub fn router(shared: Shared) -> Router {
 type Here = State<Arc<Shared>>;
 
 fn status_page(State(shared): Here) -> Response {
+    page_of(page::render(&shared.report()))
+}
+
+fn report_page(State(shared): Here) -> Response {
+    page_of(estate::render(&shared.observer.report()))
+}
+
+fn page_of(html: String) -> Response {
     let headers = [
         // Everything on the page is in the page.
         (
@@ -112,7 +129,7 @@ fn status_page(State(shared): Here) -> Response {
         ),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(page::render(&shared.report()))).into_response()
+    (headers, Html(html)).into_response()
 }
 
 fn metrics(State(shared): Here) -> Response {
@@ -183,6 +200,14 @@ fn unready(shared: &Shared) -> Vec<String> {
 
 fn views(State(shared): Here) -> Response {
     no_store(Json(shared.report()))
+}
+
+fn report(State(shared): Here) -> Response {
+    no_store(Json(shared.observer.report()))
+}
+
+fn recording(State(shared): Here) -> Response {
+    no_store(Json(shared.observer.recording()))
 }
 
 fn view(State(shared): Here, Path(id): Path<String>) -> Response {

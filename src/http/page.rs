@@ -24,22 +24,26 @@ td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 @media(prefers-color-scheme:dark){.bad{color:#ff9a90}}";
 
 pub(super) fn render(report: &Report) -> String {
-    let mut page = String::from(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <meta http-equiv=\"refresh\" content=\"10\"><title>Tidekeeper</title><style>",
-    );
-    page += STYLE;
-    page += "</style></head>\n<body><h1>Tidekeeper</h1>\n";
+    let mut page = begin("Tidekeeper");
     if report.draining {
         page += "<p class=\"bad\">The daemon is shutting down.</p>\n";
     }
     warehouses(&mut page, report);
     views(&mut page, report);
-    page += "<p><a href=\"/api/v1/views\">JSON</a> · <a href=\"/metrics\">metrics</a> · \
+    page += "<p><a href=\"/report\">report</a> · <a href=\"/api/v1/views\">JSON</a> · <a href=\"/metrics\">metrics</a> · \
              <a href=\"/healthz\">alive?</a> · <a href=\"/readyz\">ready?</a></p>\n\
              </body></html>\n";
     page
+}
+
+/// A page's head and heading.
+pub(super) fn begin(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta http-equiv=\"refresh\" content=\"10\"><title>{title}</title><style>{STYLE}\
+         </style></head>\n<body><h1>{title}</h1>\n"
+    )
 }
 
 fn warehouses(page: &mut String, report: &Report) {
@@ -132,7 +136,7 @@ fn seconds(seconds: Option<f64>) -> String {
 }
 
 /// Safe as text and inside a quoted attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -15,6 +15,7 @@ use tidekeeper_scheduler::{
 
 use super::awake::{self, AwakeReport};
 use super::explain;
+use crate::clock::moment;
 use crate::cost::{self, Estimate};
 
 /// `GET /api/v1/views`.
@@ -270,10 +271,4 @@ fn failure(failure: &Failure) -> FailureReport {
         message: failure.message.to_string(),
         mend: failure.mend.as_ref().map(ToString::to_string),
     }
-}
-
-/// `None` for a moment outside the calendar, such as the one before time began.
-pub(super) fn moment(at: Timestamp) -> Option<String> {
-    let at = jiff::Timestamp::from_microsecond(at.as_micros()).ok()?;
-    Some(format!("{at:.3}"))
 }

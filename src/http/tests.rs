@@ -7,6 +7,7 @@ use tidekeeper_scheduler::{Failure, FailureClass, Origin, ScheduleId, ViewId};
 use tower::ServiceExt;
 
 use super::*;
+use crate::clock::Clock;
 use crate::metrics::world::{World, view};
 
 /// Everything the routes need, and the other ends of it.
@@ -50,6 +51,7 @@ impl House {
         let shared = Shared {
             snapshot,
             metrics: Arc::new(metrics),
+            observer: Observer::new(Clock::anchored_to(world.now)).0,
             now: Arc::new(move || now),
             heartbeat: Arc::new(AtomicI64::new(world.now.as_micros())),
             config_loaded: Arc::new(AtomicBool::new(true)),

@@ -275,6 +275,7 @@ impl Metrics {
                     *probes.calls.entry((operation, result)).or_default() += 1;
                 }
             }
+            stream::Fact::Looked { .. } => {}
             stream::Fact::Signal { stream, up } => {
                 if let Some(probes) = state.probes.get_mut(stream) {
                     probes.up = up;

@@ -69,6 +69,7 @@ fn key(fact: Fact<'_>) -> String {
             result,
         } => format!("{stream} {operation} {result}"),
         Fact::Signal { stream, up } => format!("{stream} {up}"),
+        Fact::Looked { stream, .. } => format!("{stream} looked"),
     }
 }
 
@@ -123,7 +124,7 @@ impl Watcher {
 
     /// ... and a little further than anything that is there.
     fn read_everything(&self) -> Timestamp {
-        let position = self.clock.now() + tail::READABLE_WITHIN;
+        let position = self.clock.now() + READABLE_WITHIN;
         self.read_up_to(position);
         position
     }

@@ -30,12 +30,15 @@ use std::sync::Arc;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use tidekeeper_scheduler::{Event, Snapshot, Span, ViewId};
+use tidekeeper_scheduler::{Event, Snapshot, Span, Timestamp, ViewId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use rounds::Rounds;
+
+pub(crate) use runs::Runs;
+pub(crate) use tail::READABLE_WITHIN;
 
 /// `GetRecords` calls per second that a shard answers, for all its readers together (Kinesis
 /// Data Streams, quotas and limits).
@@ -91,6 +94,13 @@ pub enum Fact<'a> {
     },
     /// Whether the latest look told what is unread.
     Signal { stream: &'a str, up: bool },
+    /// Everything that arrived up to `at` is known, and this is new: when something arrived
+    /// first and last, and perhaps in between.
+    Looked {
+        stream: &'a str,
+        at: Timestamp,
+        arrivals: &'a [(Timestamp, Timestamp)],
+    },
 }
 
 /// What all streams of one life of the daemon share.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::pace::Pace;
 use super::reader::{Failure, Place, Reader, Trouble};
+use super::runs::Runs;
 use super::tail::{Next, Tail};
 use super::{Fact, Life, Settings};
 
@@ -70,10 +71,11 @@ impl Rounds {
             let next = match look {
                 Ok(at) => {
                     self.recovered();
-                    if let Some(at) = at
-                        && self.tell(at).await.is_none()
-                    {
-                        return;
+                    if let Some(at) = at {
+                        self.show(at);
+                        if self.tell(at).await.is_none() {
+                            return;
+                        }
                     }
                     began + self.pace.went_well()
                 }
@@ -176,6 +178,18 @@ impl Rounds {
             self.tails.entry(child).or_insert_with(Tail::whole);
         }
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// What all looks have found since the latest one that was whole.
+    fn show(&mut self, at: Timestamp) {
+        let tails = self.tails.values_mut();
+        let news: Vec<_> = tails.map(Tail::take_news).collect();
+        let arrivals: Vec<_> = news.iter().flat_map(Runs::spans).collect();
+        (self.life.on_fact)(Fact::Looked {
+            stream: &self.settings.name,
+            at,
+            arrivals: &arrivals,
+        });
     }
 
     /// Tells every view that has a position; `None` when nobody listens any more.

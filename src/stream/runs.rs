@@ -1,4 +1,4 @@
-//! When records arrived on one shard, as far as that matters to anybody.
+//! When records arrived, as far as that matters to anybody.
 //!
 //! Decides: how arrivals are kept in little space: as runs in which something arrived at the
 //! start and anything may have arrived since.
@@ -6,8 +6,7 @@
 
 use tidekeeper_scheduler::{Span, Timestamp};
 
-/// The closest are joined when there would be more: a position between two joined runs then
-/// counts as having something unread.
+/// Of a shard's arrivals so many runs are kept.
 const MOST: usize = 64;
 const TICK: Span = Span::from_micros(1);
 
@@ -18,54 +17,75 @@ struct Run {
 }
 
 /// Sorted, and apart from each other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Runs(Vec<Run>);
+#[derive(Clone, Debug)]
+pub(crate) struct Runs {
+    runs: Vec<Run>,
+    most: usize,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self::at_most(MOST)
+    }
+}
 
 impl Runs {
+    /// The closest are joined when there would be more than so many: a position between two
+    /// joined runs then counts as having something unread.
+    pub(crate) fn at_most(most: usize) -> Self {
+        let runs = Vec::new();
+        Self { runs, most }
+    }
+
     /// Something arrived at `from`, and perhaps until `to`.
-    pub(super) fn add(&mut self, from: Timestamp, to: Timestamp) {
-        let first = self.0.partition_point(|run| run.to < from);
-        let end = self.0.partition_point(|run| run.from <= to).max(first);
-        let met = self.0.get(first..end).unwrap_or_default();
+    pub(crate) fn add(&mut self, from: Timestamp, to: Timestamp) {
+        let first = self.runs.partition_point(|run| run.to < from);
+        let end = self.runs.partition_point(|run| run.from <= to).max(first);
+        let met = self.runs.get(first..end).unwrap_or_default();
         let run = Run {
             from: met.first().map_or(from, |run| run.from.min(from)),
             to: met.last().map_or(to, |run| run.to.max(to)),
         };
-        self.0.splice(first..end, [run]);
-        if self.0.len() > MOST {
+        self.runs.splice(first..end, [run]);
+        if self.runs.len() > self.most {
             self.join_closest();
         }
     }
 
     /// Anything may have arrived since the last run began, until `to`.
-    pub(super) fn stretch(&mut self, to: Timestamp) {
-        if let Some(last) = self.0.last_mut() {
+    pub(crate) fn stretch(&mut self, to: Timestamp) {
+        if let Some(last) = self.runs.last_mut() {
             last.to = last.to.max(to);
         }
     }
 
     fn join_closest(&mut self) {
-        let gaps = self.0.iter().zip(self.0.iter().skip(1));
+        let gaps = self.runs.iter().zip(self.runs.iter().skip(1));
         let closest = gaps
             .enumerate()
             .min_by_key(|(_, (before, after))| after.from - before.to)
             .map(|(index, (before, after))| (index, before.from, after.to));
         if let Some((index, from, to)) = closest {
-            self.0.splice(index..=index + 1, [Run { from, to }]);
+            self.runs.splice(index..=index + 1, [Run { from, to }]);
         }
     }
 
     /// When the oldest record arrived that who has read up to `position` has not read.
-    pub(super) fn oldest_after(&self, position: Timestamp) -> Option<Timestamp> {
-        let next = self.0.partition_point(|run| run.to <= position);
-        let run = self.0.get(next)?;
+    pub(crate) fn oldest_after(&self, position: Timestamp) -> Option<Timestamp> {
+        let next = self.runs.partition_point(|run| run.to <= position);
+        let run = self.runs.get(next)?;
         Some(run.from.max(position + TICK))
     }
 
+    /// When something arrived first and last in each run.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.runs.iter().map(|run| (run.from, run.to))
+    }
+
     /// Nobody asks for positions before this one any more.
-    pub(super) fn forget_before(&mut self, position: Timestamp) {
-        let over = self.0.partition_point(|run| run.to <= position);
-        self.0.drain(..over);
+    pub(crate) fn forget_before(&mut self, position: Timestamp) {
+        let over = self.runs.partition_point(|run| run.to <= position);
+        self.runs.drain(..over);
     }
 }
 
@@ -89,9 +109,8 @@ mod tests {
 
     fn shown(runs: &Runs) -> Vec<(i64, i64)> {
         let seconds = |at: Timestamp| at.as_micros() / 1_000_000;
-        let all = runs.0.iter();
-        all.map(|run| (seconds(run.from), seconds(run.to)))
-            .collect()
+        let all = runs.spans();
+        all.map(|(from, to)| (seconds(from), seconds(to))).collect()
     }
 
     #[test]
@@ -129,8 +148,8 @@ mod tests {
         ) {
             let spans: Vec<(i64, i64)> = arrivals.iter().map(|(from, long)| (*from, from + long + 1)).collect();
             let runs = runs(&spans);
-            prop_assert!(runs.0.len() <= MOST);
-            prop_assert!(runs.0.windows(2).all(|two| two[0].to < two[1].from));
+            prop_assert!(runs.runs.len() <= MOST);
+            prop_assert!(runs.runs.windows(2).all(|two| two[0].to < two[1].from));
             let truth = spans.iter().filter(|(_, to)| *to > position).map(|(from, _)| at(*from).max(at(position) + TICK)).min();
             match truth {
                 // Joined runs can only make it look older.

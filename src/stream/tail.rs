@@ -11,7 +11,7 @@ use tidekeeper_scheduler::{Span, Timestamp};
 use super::runs::Runs;
 
 /// A record can be read at most so long after the moment it says that it arrived.
-pub(super) const READABLE_WITHIN: Span = Span::from_millis(500);
+pub(crate) const READABLE_WITHIN: Span = Span::from_millis(500);
 const TICK: Span = Span::from_micros(1);
 
 /// From sending a request to having its answer, on the daemon's clock.
@@ -52,6 +52,8 @@ pub(super) enum Next {
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
     runs: Runs,
+    /// What the looks since the last telling have found.
+    news: Runs,
     /// Arrivals before this moment are not known.
     since: Timestamp,
     /// Everything that arrived up to this moment is known.
@@ -67,6 +69,7 @@ impl Tail {
     pub(super) fn since(since: Timestamp) -> Self {
         Self {
             runs: Runs::default(),
+            news: Runs::default(),
             since,
             verified: None,
             floor: None,
@@ -116,12 +119,13 @@ impl Tail {
         if let Some(arrived) = page.arrived {
             let floor = self.floor.map_or(Timestamp::MIN, |floor| floor + TICK);
             let arrived = arrived.max(floor).min(received);
-            let until = if page.behind {
-                received
+            let (last, until) = if page.behind {
+                (received, received)
             } else {
-                arrived + READABLE_WITHIN
+                (arrived, arrived + READABLE_WITHIN)
             };
             self.runs.add(arrived, until);
+            self.news.add(arrived, last);
         }
         let Some(next) = page.next else {
             self.iterator = None;
@@ -149,9 +153,15 @@ impl Tail {
     pub(super) fn skip_to_end(&mut self, iterator: String, trip: Trip) {
         // What came while it was being made may lie on either side of it.
         self.runs.stretch(trip.received);
+        self.news.add(trip.sent, trip.received);
         self.verified = Some(trip.sent);
         self.floor = Some(trip.sent);
         self.iterator = Some(iterator);
+    }
+
+    /// What was found since this was last asked.
+    pub(super) fn take_news(&mut self) -> Runs {
+        std::mem::take(&mut self.news)
     }
 
     pub(super) fn is_closed(&self) -> bool {

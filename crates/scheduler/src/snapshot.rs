@@ -114,6 +114,8 @@ pub struct WarehouseSnapshot {
     /// Looks at the warehouse's records of refreshes that succeeded, and why they fail.
     pub sweeps: u64,
     pub sweep_failure: Option<Failure>,
+    /// Up to when they tell everything.
+    pub records_until: Option<Timestamp>,
     /// The warehouse is away: one view tries now and then.
     pub breaker_open: bool,
     /// Slots that the targets need, as learned, and whether that is too many.
@@ -495,6 +497,7 @@ fn warehouse_snapshot(warehouse: &Warehouse, now: Timestamp) -> WarehouseSnapsho
         awake: warehouse.awake(now),
         sweeps: warehouse.sweeps.completed,
         sweep_failure: warehouse.sweeps.last_failure.clone(),
+        records_until: warehouse.sweeps.read_until,
         breaker_open: warehouse.breaker.is_open(),
         slots_needed: warehouse.load.slots_needed,
         overloaded: warehouse.load.overloaded,

@@ -52,7 +52,7 @@ pub(crate) struct Sweeps {
     under_way: Option<UnderWay>,
     begun_at: Option<Timestamp>,
     /// Up to when the records have been read; `None`: what was before the start is not known.
-    read_until: Option<Timestamp>,
+    pub(crate) read_until: Option<Timestamp>,
     /// A view waits for its verdict.
     awaited: bool,
     failures: u32,

@@ -222,9 +222,18 @@ fn a_fault_is_refused_with_the_keys_of_another() {
         );
     }
     for (keys, expected) in [
-        ("kind = \"fail\"", "`text` belongs to fail and status, and they need it"),
-        ("kind = \"status\"", "`text` belongs to fail and status, and they need it"),
-        ("kind = \"stuck\"\ntext = \"x\"", "`text` belongs to fail and status"),
+        (
+            "kind = \"fail\"",
+            "`text` belongs to fail and status, and they need it",
+        ),
+        (
+            "kind = \"status\"",
+            "`text` belongs to fail and status, and they need it",
+        ),
+        (
+            "kind = \"stuck\"\ntext = \"x\"",
+            "`text` belongs to fail and status",
+        ),
         ("kind = \"slow_cancel\"", "slow_cancel needs it"),
     ] {
         let text = format!("{GOOD}\n[[views.faults]]\n{keys}\n");
@@ -238,7 +247,10 @@ fn a_fault_is_refused_with_the_keys_of_another() {
 
 #[test]
 fn only_system_views_and_their_columns_can_be_hidden() {
-    for name in ["sys_mv_refresh_history", "sys_stream_scan_states.lag_from_latest"] {
+    for name in [
+        "sys_mv_refresh_history",
+        "sys_stream_scan_states.lag_from_latest",
+    ] {
         let text = GOOD.replace("kind = ", &format!("hidden = [\"{name}\"]\nkind = "));
         World::from_toml(&text, "w.toml").unwrap();
     }
