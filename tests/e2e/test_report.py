@@ -8,8 +8,8 @@ import time
 
 from harness import http_get, lab_config, lab_world, wait_until
 
-TARGET = 2.5
-EVERY = 3.5
+TARGET = 3.0
+EVERY = 4.0
 
 
 def loop(lab, view, stopped):
@@ -53,19 +53,19 @@ def test_an_observed_loop_is_judged_and_nothing_is_submitted(lab, daemon, binary
     threading.Thread(target=loop, args=(here, "v", stopped), daemon=True).start()
     try:
         wait_until("a refresh", lambda: here.history().finished("v"), 20, alive=here.check_alive)
-        config = lab_config(here.url, {"v": f'target_lag = "{TARGET}s"\nmode = "observe"'})
+        config = lab_config(here.url, {"v": f'target_lag = "{TARGET:.0f}s"\nmode = "observe"'})
         running = daemon(config.replace("workgroup =", "cluster =")).wait_ready()
 
         def known():
             (view,) = json.loads(report(binary, running, "--json"))["views"]
-            return view if view["seen"]["known_seconds"] > 2.5 * EVERY else None
+            return view if view["seen"]["known_seconds"] > 2 * EVERY else None
 
         wait_until("it is known", known, 40, every=1, alive=running.check_alive)
         view = known()
         until = seconds(view["until"])
         share = truth(here, "v", until - view["seen"]["known_seconds"], until)
         assert abs(view["seen"]["in_target"] - share) < 0.02, (view, share)
-        assert 0.5 < share < 0.85, "some 2.5 of each 3.5 seconds"
+        assert 0.5 < share < 0.85, "some 3 of each 4 seconds"
         assert view["seen"]["statement"] == view["seen"]["refreshes"] >= 2
         assert view["forecast"]["in_target"] > 0.9 and view["forecast"]["tidekeeper"] > 2
         assert not [s for s in here.history().of("v") if s.get("name")], "nothing is submitted"
