@@ -3,13 +3,15 @@
 //! Decides: what is started and ended in which order, and what a reload may change.
 //! Deliberately absent: decisions about views (the scheduler), about files (config).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidekeeper_scheduler::{Event, Origin, Phase, ScheduleId, Scheduler, Snapshot, Span, ViewId};
+use tidekeeper_scheduler::{
+    Event, Origin, Phase, ScheduleId, Scheduler, Snapshot, Span, ViewId, WarehouseId,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::calendar::{self, CalendarTick, CronEdges};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Environment, Loaded, Source};
+use crate::dependants::{self, Parents, Place};
 use crate::fleet::Fleet;
 use crate::http;
 use crate::metrics::Metrics;
@@ -28,7 +31,7 @@ use crate::run_loop::RunLoop;
 use crate::shutdown::{Signal, Signals};
 use crate::stream::{self, Prober};
 use crate::translate;
-use crate::warehouse::{Clients, Life};
+use crate::warehouse::{Client, Clients, Life};
 
 /// Wishes that may wait for the loop at once.
 const INBOX: usize = 1024;
@@ -102,6 +105,10 @@ struct Daemon {
     ticks: mpsc::Receiver<CalendarTick>,
     cron: CronEdges,
     phases: BTreeMap<ScheduleId, Phase>,
+    /// Where the catalog has been asked which views stand on others, and what it said.
+    asked: BTreeSet<Place>,
+    asking: JoinSet<Parents>,
+    parents: Parents,
     http_ends: CancellationToken,
     tasks: JoinSet<anyhow::Result<Part>>,
 }
@@ -186,6 +193,9 @@ impl Daemon {
             ticks,
             cron: CronEdges::start(tick_sender).await?,
             phases: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            asking: JoinSet::new(),
+            parents: Parents::new(),
             http_ends: CancellationToken::new(),
             tasks: JoinSet::new(),
         })
@@ -246,10 +256,12 @@ impl Daemon {
     /// Hands the configuration to everyone it concerns: clients before the plan, so that no
     /// command meets a fleet that does not know its view.
     async fn apply(&mut self) -> anyhow::Result<()> {
+        dependants::complete(&mut self.config, &self.parents);
         let mut clients = BTreeMap::new();
         for settings in translate::warehouses(&self.config) {
             clients.insert(settings.id.clone(), self.clients.client(settings).await);
         }
+        self.ask_for_parents(&clients);
         self.fleet
             .replace(clients, translate::refreshes(&self.config));
         self.metrics.set_catalog(translate::catalog(&self.config));
@@ -268,6 +280,17 @@ impl Daemon {
             .replace(pinned.flat_map(|view| view.refresh_at.iter().cloned()))
             .await
             .context("pinned times")
+    }
+
+    /// Asks the catalog for parents, unless this has been asked.
+    fn ask_for_parents(&mut self, clients: &BTreeMap<WarehouseId, Arc<Client>>) {
+        let places = dependants::places(&self.config);
+        for place in places.difference(&self.asked) {
+            if let Some(client) = clients.get(&WarehouseId::from(place.warehouse())) {
+                self.asking.spawn(place.clone().parents(Arc::clone(client)));
+            }
+        }
+        self.asked = places;
     }
 
     async fn supervise(&mut self, signals: &mut Signals) -> anyhow::Result<Ended> {
@@ -291,6 +314,13 @@ impl Daemon {
                         return Ok(Ended::AtOnce);
                     }
                 },
+                Some(found) = self.asking.join_next() => {
+                    let found = found.context("a task panicked")?;
+                    if !found.is_empty() {
+                        self.parents.extend(found);
+                        self.apply().await?;
+                    }
+                }
                 Some(tick) = self.ticks.recv() => self.tick(tick).await,
                 () = tokio::time::sleep_until(self.clock.instant(look_at)) => {
                     self.turn_calendars().await;

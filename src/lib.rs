@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cost;
+mod dependants;
 pub mod discover;
 pub mod fleet;
 pub mod http;

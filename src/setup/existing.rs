@@ -93,23 +93,45 @@ pub async fn look(client: &Client, database: &str, auth: &Auth) -> Result<Existi
         Err(failure) => existing.gaps.push(failure.message.to_string()),
     }
     // Serverless has no STV tables: there nobody tells who stands on whom.
-    if let Ok(rows) = ask(DEPENDENCIES).await {
-        stand(&mut existing.views, &rows, database);
+    for (child, parent) in dependencies(client, database, auth)
+        .await
+        .unwrap_or_default()
+    {
+        if let Some(view) = existing.views.get_mut(&child) {
+            view.parents.push(parent);
+        }
     }
     Ok(existing)
 }
 
-/// Ties views to those that they stand on.
-fn stand(views: &mut BTreeMap<String, View>, rows: &Rows, database: &str) {
-    for row in &rows.rows {
+/// Which of a database's views stands on which, both as `schema.name`.
+///
+/// # Errors
+/// When the warehouse does not tell.
+pub async fn dependencies(
+    client: &Client,
+    database: &str,
+    auth: &Auth,
+) -> Result<Vec<(String, String)>, Failure> {
+    let question = Question {
+        sql: DEPENDENCIES,
+        settings: &[],
+        database,
+        auth,
+        limit: LOOK,
+    };
+    let rows = client.question(&question).await?;
+    let here = rows
+        .rows
+        .iter()
+        .filter(|row| rows.text(row, "db_name") == database);
+    let pair = |row: &Vec<_>| {
         let name = |schema: &str, name: &str| {
             format!("{}.{}", rows.text(row, schema), rows.text(row, name))
         };
-        let here = rows.text(row, "db_name") == database;
-        if let Some(view) = views.get_mut(&name("schema", "name")).filter(|_| here) {
-            view.parents.push(name("ref_schema", "ref_name"));
-        }
-    }
+        (name("schema", "name"), name("ref_schema", "ref_name"))
+    };
+    Ok(here.map(pair).collect())
 }
 
 fn schemas(rows: &Rows) -> BTreeMap<String, Schema> {
