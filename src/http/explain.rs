@@ -42,6 +42,14 @@ pub(super) fn view(
         let age = span(unread.age(now));
         sentence += &format!("; the oldest record that it has not read came {age} ago");
     }
+    let (times, busy) = view.auto_refreshes;
+    if times > 0 {
+        sentence += &format!(
+            "; AUTO REFRESH has refreshed it {times} times too, which took {} of the warehouse \
+             (to end that: ALTER MATERIALIZED VIEW … AUTO REFRESH NO)",
+            span(busy)
+        );
+    }
     sentence
 }
 

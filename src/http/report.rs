@@ -87,6 +87,9 @@ pub(super) struct ViewReport {
     records_skipped: u64,
     /// Refreshes that somebody else has made.
     foreign_refreshes: u64,
+    /// AUTO REFRESH's among them, and the warehouse's time that they took together.
+    auto_refreshes: u64,
+    auto_refresh_seconds: f64,
     /// When its stream begins to drop what it has not read.
     retention_deadline: Option<String>,
     pub(super) alert: Option<AlertReport>,
@@ -239,6 +242,8 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
         records_behind: view.records_behind,
         records_skipped: view.records_skipped,
         foreign_refreshes: view.foreign_refreshes,
+        auto_refreshes: view.auto_refreshes.0,
+        auto_refresh_seconds: view.auto_refreshes.1.as_secs_f64(),
         retention_deadline: view.retention_ends_at.and_then(moment),
         alert: view.alert.as_ref().map(|alert| AlertReport {
             reason: alert.reason.label(),

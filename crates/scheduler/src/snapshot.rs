@@ -50,6 +50,8 @@ pub struct ViewSnapshot {
     pub records_skipped: u64,
     /// Refreshes that the daemon has not made.
     pub foreign_refreshes: u64,
+    /// AUTO REFRESH's among them, and how long they took together.
+    pub auto_refreshes: (u64, Span),
     /// The target that holds at this hour; `None` while closed.
     pub target_lag: Option<Span>,
     /// The configured target.
@@ -327,6 +329,7 @@ impl Scheduler {
             records_behind: view.behind,
             records_skipped: view.skipped,
             foreign_refreshes: view.foreign,
+            auto_refreshes: view.auto,
             target_lag,
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),

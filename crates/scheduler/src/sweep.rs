@@ -16,7 +16,7 @@ use crate::event::{
 };
 use crate::law::doubling;
 use crate::plan::{Billing, Mode, Outcomes, ViewId, WarehouseId};
-use crate::record::{Asked, Foreign, Outcome, Record, Sweep};
+use crate::record::{Asked, Foreign, Outcome, Record, RefreshedBy, Sweep};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
 use crate::view::{Alert, AlertReason, State};
@@ -533,6 +533,10 @@ impl Scheduler {
         self.heed(slot, record);
         if let Some(view) = self.view_mut(slot) {
             view.foreign += 1;
+            if foreign.by == RefreshedBy::Auto {
+                let (number, busy) = view.auto;
+                view.auto = (number + 1, busy + (record.ended_at - record.began_at));
+            }
         }
         if let Ok(outcome) = record.result {
             self.hold(slot, record, outcome);

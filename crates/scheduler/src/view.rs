@@ -81,6 +81,8 @@ pub(crate) struct View {
     pub(crate) behind: Option<u64>,
     pub(crate) skipped: u64,
     pub(crate) foreign: u64,
+    /// AUTO REFRESH's among them, and how long they took together.
+    pub(crate) auto: (u64, Span),
 }
 
 /// A refresh that has finished and of which is not yet known what it did.
@@ -398,6 +400,7 @@ impl View {
             behind: None,
             skipped: 0,
             foreign: 0,
+            auto: (0, Span::ZERO),
         }
     }
 
