@@ -84,6 +84,9 @@ fn entry(statement: &Statement, index: usize, unit: &Unit) -> Value {
     put("warehouse", asked.warehouse.as_str().into());
     put("status", unit.status.name().into());
     put("submitted_s", seconds(statement.created));
+    if statement.auto {
+        put("auto", true.into());
+    }
     if let Some(name) = &asked.name {
         put("name", name.as_str().into());
     }

@@ -106,7 +106,7 @@ impl Engine {
                 if_exists,
                 cascade,
             } => self.drop_view(caller, name, *if_exists, *cascade)?,
-            Command::AutoRefresh { name, on } => self.set_auto_refresh(caller, name, *on)?,
+            Command::AutoRefresh { name, on } => self.set_auto_refresh(caller, name, *on, now)?,
             Command::Accepted | Command::Set(_) | Command::Refresh(_) => {}
         }
         Ok(None)
@@ -260,6 +260,7 @@ impl Engine {
         if let Some(state) = self.views.get_mut(&name.id()) {
             state.auto_refresh = create.auto_refresh;
         }
+        self.expect_auto(&name.id(), now);
         self.populate(caller, &name.id(), now)?;
         self.catalog_changed();
         Ok(())
@@ -455,6 +456,7 @@ impl Engine {
         caller: &Caller,
         name: &ViewName,
         on: bool,
+        now: Moment,
     ) -> Result<(), String> {
         let over_views = match self.owned(caller, name)? {
             None => return Err(format!("ERROR: relation \"{}\" does not exist", name.view)),
@@ -470,6 +472,7 @@ impl Engine {
         if let Some(state) = self.views.get_mut(&name.id()) {
             state.auto_refresh = on;
         }
+        self.expect_auto(&name.id(), now);
         self.catalog_changed();
         Ok(())
     }

@@ -34,9 +34,19 @@ const CANCEL_TAKES: Duration = Duration::from_millis(10);
 pub(super) enum Event {
     Picked(u64),
     Ready(u64),
-    UnitEnds { statement: u64, run: u64 },
-    TimedOut { statement: u64, run: u64 },
+    UnitEnds {
+        statement: u64,
+        run: u64,
+    },
+    TimedOut {
+        statement: u64,
+        run: u64,
+    },
     Abort(u64),
+    /// A view, by its number, may be refreshed by the warehouse itself.
+    Auto {
+        view: i64,
+    },
 }
 
 /// Why a submission was refused.
@@ -68,6 +78,9 @@ pub(crate) struct Filter {
 
 impl Filter {
     fn shows(&self, statement: &Statement) -> bool {
+        if statement.auto {
+            return false;
+        }
         let asked = &statement.asked;
         let name = asked.name.as_deref().unwrap_or_default();
         self.status.is_none_or(|status| status == statement.status)
@@ -166,6 +179,10 @@ impl Engine {
             view_numbers: 0,
         };
         engine.build(world)?;
+        let views: Vec<String> = engine.views.keys().cloned().collect();
+        for id in views {
+            engine.expect_auto(&id, Moment::ZERO);
+        }
         Ok(engine)
     }
 
@@ -223,6 +240,7 @@ impl Engine {
                 }
             }
             Event::Abort(statement) => self.abort(statement, at),
+            Event::Auto { view } => self.auto_refresh(view, at),
         }
     }
 
@@ -282,6 +300,11 @@ impl Engine {
         {
             return Ok(number);
         }
+        self.accept(asked, now)
+    }
+
+    /// Takes a statement in.
+    pub(super) fn accept(&mut self, asked: Submission, now: Moment) -> Result<u64, Refusal> {
         let warehouse = self
             .warehouses
             .get_mut(&asked.warehouse)
@@ -327,6 +350,7 @@ impl Engine {
             staged: Vec::new(),
             locks: Vec::new(),
             waits_for: None,
+            auto: false,
         };
         self.statements.insert(number, statement);
         self.appoint(picked_at, Event::Picked(number));

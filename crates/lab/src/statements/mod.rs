@@ -3,6 +3,7 @@
 //! A statement has one unit, or, as a batch, one per SQL text. Times are [`Moment`]s; the wire
 //! turns them into UTC. Deliberately absent: how statements move (that is `engine`).
 
+mod auto;
 pub(crate) mod catalog;
 pub(crate) mod engine;
 pub(crate) mod lives;
@@ -104,6 +105,8 @@ pub(crate) struct Submission {
 pub(crate) struct Statement {
     pub(crate) id: String,
     pub(crate) asked: Submission,
+    /// The warehouse's own: no client sees it.
+    pub(crate) auto: bool,
     /// The database user that it runs as.
     pub(crate) user: String,
     pub(crate) status: Status,

@@ -342,7 +342,10 @@ impl Engine {
             ("schema_name", text(schema)),
             ("mv_id", Cell::Int(FIRST_TRANSACTION + state.number)),
             ("mv_name", text(name)),
-            ("refresh_type", text("Manual")),
+            (
+                "refresh_type",
+                text(if statement.auto { "Auto" } else { "Manual" }),
+            ),
             ("status", text(status_text)),
             ("start_time", self.moment_text(started)),
             ("starttime", self.moment_text(started)),

@@ -22,6 +22,8 @@ pub(crate) struct ViewState {
     /// Different for a view that is dropped and created again.
     pub(crate) number: i64,
     pub(crate) auto_refresh: bool,
+    /// When the warehouse next refreshes it by itself.
+    pub(super) auto_due: Option<Moment>,
     /// Commits so far: a view over others is up to date while theirs stand as it read them.
     pub(super) version: u64,
     /// The versions of the views below at the latest commit.
@@ -48,11 +50,12 @@ struct Commit {
 impl ViewState {
     pub(super) fn new(view: View, definition: Definition, source: Source, number: i64) -> Self {
         Self {
+            auto_refresh: view.auto_refresh,
+            auto_due: None,
             view,
             definition,
             source,
             number,
-            auto_refresh: false,
             version: 0,
             read_versions: BTreeMap::new(),
             attempts: 0,

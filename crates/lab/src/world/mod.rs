@@ -87,6 +87,8 @@ pub(crate) struct Warehouse {
     hidden: Vec<Spanned<String>>,
     #[serde(default = "default_billing_minimum")]
     billing_minimum: Seconds,
+    #[serde(default = "default_auto_refresh_every")]
+    auto_refresh_every: Seconds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -125,6 +127,13 @@ impl Warehouse {
     pub(crate) fn hides(&self, view: &str, column: Option<&str>) -> bool {
         let name = column.map_or_else(|| view.to_owned(), |column| format!("{view}.{column}"));
         self.hidden.iter().any(|hidden| *hidden.get_ref() == name)
+    }
+
+    /// How often it tries to refresh a view that has AUTO REFRESH.
+    pub(crate) fn auto_refresh_every(&self) -> Duration {
+        self.auto_refresh_every
+            .get()
+            .max(Duration::from_millis(100))
     }
 
     /// What a waking is billed for at least.
@@ -184,6 +193,10 @@ fn default_base_rpu() -> Amount {
 
 /// A minute, the least that a waking costs (Management Guide, "Billing for Amazon Redshift
 /// Serverless").
+fn default_auto_refresh_every() -> Seconds {
+    Seconds::new(Duration::from_secs(10))
+}
+
 fn default_billing_minimum() -> Seconds {
     Seconds::new(Duration::from_secs(60))
 }

@@ -25,6 +25,9 @@ pub(crate) struct View {
     pub(crate) owner: Option<String>,
     /// Its defining query; absent: every column of the stream, the data parsed.
     pub(crate) sql: Option<Spanned<String>>,
+    /// Whether the warehouse refreshes it by itself.
+    #[serde(default)]
+    pub(crate) auto_refresh: bool,
     /// What one refresh reads at most.
     max_records: Option<Count>,
     #[serde(default)]
@@ -45,6 +48,7 @@ impl View {
             stream: nowhere(""),
             owner: Some(owner.to_owned()),
             sql: None,
+            auto_refresh: false,
             max_records: None,
             service: Service::default(),
             faults: Vec::new(),
