@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 import lab_observe  # noqa: E402
+import lab_unread  # noqa: E402
 from harness import Daemon, Lab, find_binary, wait_until  # noqa: E402
 
 ROLE = "arn:aws:iam::111111111111:role/TidekeeperProbe"
@@ -455,13 +456,16 @@ def probes(house, duration):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--duration", type=seconds, default=600.0, help="of the sparse streams; 10m unless given")
-    parser.add_argument("parts", nargs="*", help="sparse, backlog, load, probes, observe; all unless given")
+    parser.add_argument("parts", nargs="*", help="sparse, backlog, load, probes, unread, observe; all unless given")
     asked = parser.parse_args()
     parts = {
         "sparse": lambda house: sparse(house, asked.duration),
         "backlog": lambda house: backlog(house, 60.0),
         "load": lambda house: load(house, 60.0),
         "probes": lambda house: probes(house, 8.0),
+        "unread": lambda house: lab_unread.unread(
+            house, 90.0, Table("Unread age, told and true: bursts, silence, a split shard; a look a second"), ROLE
+        ),
         "observe": lambda house: lab_observe.observe(
             house,
             min(asked.duration, 180.0),
