@@ -6,7 +6,7 @@
 
 use tidekeeper_scheduler::{
     AttemptId, Command, DescribeAnswer, Event, Failure, FailureClass, Found, Outcome,
-    ResolveAnswer, Span, StatementId, StatementStatus, SubmitAnswer, Sweep, Timestamp, ViewId,
+    ResolveAnswer, Span, StatementId, StatementStatus, SubmitAnswer, Timestamp, ViewId,
     WarehouseId,
 };
 
@@ -45,18 +45,11 @@ impl World {
                 statement,
             } => self.cancel(attempt, &view, &statement),
             Command::Resolve { attempt, view } => self.resolve(attempt, &view),
-            // Virtual answers say what a refresh did: there is nothing to look up.
-            Command::Sweep { warehouse, .. } => {
-                let result = Ok(Sweep::default());
-                let event = Event::Swept { warehouse, result };
-                self.plan(
-                    self.now,
-                    Happening::Answer {
-                        life: self.life,
-                        event,
-                    },
-                );
-            }
+            Command::Sweep {
+                warehouse,
+                since,
+                asked,
+            } => self.sweep(warehouse, since, &asked),
         }
     }
 
@@ -197,7 +190,10 @@ impl World {
             Some(Status::Submitted { .. } | Status::Started { .. }) | None => {
                 StatementStatus::Running
             }
-            Some(Status::Ended { at, fate }) => ended(at, fate),
+            Some(Status::Ended { at, fate }) => {
+                let records = self.warehouses.get(warehouse).map(|w| w.keeps_records);
+                ended(at, fate, records == Some(true))
+            }
         };
         let event = if submit {
             Event::Submitted {
@@ -356,7 +352,7 @@ impl World {
             .then_some(MaybeExecuted(FailureClass::Transient))
     }
 
-    fn question_fails(&mut self, warehouse: usize) -> Option<Failure> {
+    pub(crate) fn question_fails(&mut self, warehouse: usize) -> Option<Failure> {
         self.refusal(warehouse, false).map(|refusal| {
             let (Refusal::NotExecuted(class) | Refusal::MaybeExecuted(class)) = refusal;
             failure(class)
@@ -398,7 +394,7 @@ impl World {
         });
     }
 
-    fn answer(&mut self, warehouse: usize, event: Event) {
+    pub(crate) fn answer(&mut self, warehouse: usize, event: Event) {
         let latency = self
             .warehouses
             .get(warehouse)
@@ -408,12 +404,13 @@ impl World {
     }
 }
 
-fn ended(at: Timestamp, fate: Fate) -> StatementStatus {
+fn ended(at: Timestamp, fate: Fate, untold: bool) -> StatementStatus {
     let finished = |outcome| StatementStatus::Finished {
         at: Some(at),
         outcome,
     };
     match fate {
+        Fate::NoData | Fate::MoreData(_) if untold => finished(Outcome::Data),
         Fate::Data => finished(Outcome::Data),
         Fate::NoData => finished(Outcome::NoData),
         Fate::MoreData(up_to) => finished(Outcome::MoreData { up_to: Some(up_to) }),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tidekeeper_scheduler::{Billing, OverloadOrder, Span};
+use tidekeeper_scheduler::{Billing, Outcomes, OverloadOrder, Span};
 use toml::Spanned;
 
 use crate::file_draw::Length;
@@ -377,6 +377,7 @@ impl Place<'_> {
                 Some(BillingFile::Provisioned) | None => Billing::Provisioned,
                 Some(BillingFile::Serverless) => Billing::Serverless,
             },
+            outcomes: Outcomes::Off,
             overload: match file.overload {
                 Some(OverloadFile::Fair) | None => OverloadOrder::Fair,
                 Some(OverloadFile::Priority) => OverloadOrder::Priority,

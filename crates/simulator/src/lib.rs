@@ -19,6 +19,7 @@ mod file_table;
 mod file_view;
 mod meter;
 mod plot;
+mod records;
 mod report;
 mod runner;
 mod scenario;

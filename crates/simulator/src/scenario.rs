@@ -41,6 +41,9 @@ pub struct WarehouseModel {
     pub submit_quota: f64,
     pub quota_share: f64,
     pub billing: Billing,
+    /// Whether what refreshes did is read from the warehouse's records. Off: every answer
+    /// tells it.
+    pub outcomes: Outcomes,
     /// Who goes first when the targets need more slots than there are.
     pub overload: OverloadOrder,
     /// Each further statement that runs at the same time slows one that starts by this share.
@@ -62,6 +65,7 @@ impl WarehouseModel {
             submit_quota: SUBMIT_QUOTA,
             quota_share: 0.5,
             billing: Billing::Provisioned,
+            outcomes: Outcomes::Off,
             overload: OverloadOrder::Fair,
             interference: 0.0,
             faults: Vec::new(),
@@ -255,7 +259,7 @@ impl Scenario {
             billing: warehouse.billing,
             wake_minimum: Span::from_secs(60),
             overload: warehouse.overload,
-            outcomes: Outcomes::Off,
+            outcomes: warehouse.outcomes,
         });
         let views = self.views.iter().filter_map(|view| {
             let warehouse = self.warehouses.get(view.warehouse)?;

@@ -9,7 +9,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use tidekeeper_scheduler::{AttemptId, Event, FailureClass, Seen, Span, Timestamp, ViewId};
+use tidekeeper_scheduler::{
+    AttemptId, Event, FailureClass, Outcomes, Seen, Span, Timestamp, ViewId,
+};
 
 use crate::agenda::{Happening, Planned};
 use crate::arrivals::Arrivals;
@@ -56,6 +58,8 @@ pub(crate) struct Warehouse {
     /// Statements that have not ended.
     pub(crate) active: u32,
     pub(crate) awake: Awake,
+    /// What a refresh did is told by the records of the warehouse only.
+    pub(crate) keeps_records: bool,
     interference: f64,
     pub(crate) slots: u32,
     running: u32,
@@ -93,7 +97,7 @@ pub(crate) struct Statement {
     pub(crate) submitted_at: Timestamp,
     pub(crate) status: Status,
     pub(crate) waiters: Vec<Waiter>,
-    started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     bytes: u64,
     /// Up to when it reads the stream.
     reads_to: Timestamp,
@@ -151,6 +155,7 @@ impl World {
             scanned_by: None,
             active: 0,
             awake: Awake::default(),
+            keeps_records: model.outcomes != Outcomes::Off,
             interference: model.interference,
             slots: model.slots,
             running: 0,
