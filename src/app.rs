@@ -287,7 +287,17 @@ impl Daemon {
         let places = dependants::places(&self.config);
         for place in places.difference(&self.asked) {
             if let Some(client) = clients.get(&WarehouseId::from(place.warehouse())) {
-                self.asking.spawn(place.clone().parents(Arc::clone(client)));
+                let (place, client) = (place.clone(), Arc::clone(client));
+                let mut snapshot = self.snapshot.clone();
+                self.asking.spawn(async move {
+                    let warehouse = WarehouseId::from(place.warehouse());
+                    let open = |known: &Arc<Snapshot>| known.may_be_used(&warehouse);
+                    // Like anything else that is submitted: after the adoption scan.
+                    match snapshot.wait_for(open).await.map(|_| ()) {
+                        Ok(()) => place.parents(client).await,
+                        Err(_) => Parents::new(),
+                    }
+                });
             }
         }
         self.asked = places;

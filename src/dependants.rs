@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Target, Warehouse};
 use crate::setup::existing;
 use crate::translate;
 use crate::warehouse::{Auth, Client};
@@ -29,7 +29,11 @@ pub(crate) struct Place {
 /// Where there is something to ask.
 pub(crate) fn places(config: &Config) -> BTreeSet<Place> {
     let mut places: BTreeMap<(String, String, Auth), BTreeMap<String, String>> = BTreeMap::new();
+    let tells = |warehouse: &Warehouse| matches!(warehouse.target, Target::Cluster(_));
     for (id, view) in &config.views {
+        if !config.warehouses.get(&view.warehouse).is_some_and(tells) {
+            continue;
+        }
         let schema = view.schema.as_deref().unwrap_or("public").to_lowercase();
         let name = format!("{schema}.{}", view.name.to_lowercase());
         let auth = translate::auth(&view.auth);

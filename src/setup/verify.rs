@@ -17,7 +17,7 @@ use super::iam::{self, Accounts};
 use super::links::{Link, Report, State};
 use super::probe;
 use super::roles;
-use crate::config::{Config, Outcomes, StreamSource};
+use crate::config::{Config, Mode, Outcomes, StreamSource};
 use crate::translate;
 use crate::warehouse::question::{Question, Rows};
 use crate::warehouse::{Auth, Client, Clients, Refresh};
@@ -268,7 +268,8 @@ impl Way<'_> {
         };
         let me = &existing.user;
         let owner = format!("owner {}", view.owner);
-        report.links.push(if view.owner == *me {
+        let observed = self.observes(refresh);
+        report.links.push(if view.owner == *me || observed {
             Link::new(link.as_str(), State::Ok, owner)
         } else {
             Link::new(
@@ -280,7 +281,7 @@ impl Way<'_> {
                 "-- as a superuser:\nALTER TABLE {name} OWNER TO \"{me}\";"
             ))
         });
-        if view.auto_refresh {
+        if view.auto_refresh && !observed {
             let text = "AUTO REFRESH is on: two refresh it, and both are paid for";
             report.links.push(
                 Link::new(link.as_str(), State::Broken, text)
@@ -339,6 +340,12 @@ impl Way<'_> {
         self.client.question(&question).await
     }
 
+    /// Others refresh it.
+    fn observes(&self, refresh: &Refresh) -> bool {
+        let view = self.config.views.get(refresh.view.as_str());
+        view.is_some_and(|view| view.mode == Mode::Observe)
+    }
+
     async fn prove(&self, refresh: &Refresh, in_flight: bool, report: &mut Report) {
         let link = format!("refresh of {}", refresh.view);
         if in_flight {
@@ -348,6 +355,11 @@ impl Way<'_> {
         }
         if let Some(seen) = self.recent(refresh).await {
             report.links.push(Link::new(link, State::Ok, seen));
+            return;
+        }
+        if self.observes(refresh) {
+            let text = "not tried: it is only observed";
+            report.links.push(Link::new(link, State::Skipped, text));
             return;
         }
         let sql = crate::warehouse::refresh_sql(refresh, "verify");

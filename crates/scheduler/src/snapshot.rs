@@ -22,6 +22,15 @@ pub struct Snapshot {
     pub warehouses: Vec<WarehouseSnapshot>,
 }
 
+impl Snapshot {
+    /// Whether statements may be submitted to a warehouse.
+    #[must_use]
+    pub fn may_be_used(&self, warehouse: &WarehouseId) -> bool {
+        let mut known = self.warehouses.iter();
+        known.any(|known| known.warehouse == *warehouse && known.access == Access::Open)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSnapshot {
     pub view: ViewId,
