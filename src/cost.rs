@@ -9,7 +9,7 @@
 //! stands on other views is read in their wake-ups and left out.
 
 use tidekeeper_scheduler::{
-    Snapshot, Span, StateName, Timestamp, ViewId, ViewSnapshot, WaitReason, WarehouseSnapshot,
+    Snapshot, Span, StateName, Timestamp, ViewId, ViewSnapshot, WarehouseSnapshot,
 };
 
 /// Targets that are proposed, in seconds.
@@ -87,12 +87,11 @@ pub fn estimate(snapshot: &Snapshot, warehouse: &WarehouseSnapshot) -> Option<Es
 }
 
 fn rhythm(view: &ViewSnapshot, since: Timestamp, now: Timestamp) -> Option<Rhythm> {
-    let observed = view.wait.map(|wait| wait.reason) == Some(WaitReason::Observe);
     let resting = matches!(
         view.state,
         StateName::Paused | StateName::Closed | StateName::Suspended
     );
-    if view.follows || observed || resting {
+    if view.follows || view.observed || resting {
         return None;
     }
     let target_lag = view.target_lag?.as_secs_f64();

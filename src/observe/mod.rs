@@ -82,6 +82,8 @@ struct View {
     /// What it would be with Tidekeeper.
     rehearsed: Ledger,
     volumes: Volumes,
+    /// Of a refresh before the daemon's start, too.
+    last_duration: Option<Span>,
     /// Durations that the rehearsal has used.
     drawn: usize,
     /// Arrivals before are not asked for any more.
@@ -224,6 +226,7 @@ impl Observer {
         for known in &snapshot.views {
             if let Some(view) = estate.views.get_mut(&known.view) {
                 view.target_lag = known.configured_target_lag;
+                view.last_duration = known.last_duration;
                 view.seen.target(at, known.target_lag);
                 view.rehearsed.target(at, known.target_lag);
                 if let Some(holds) = known.data_ts
@@ -258,7 +261,7 @@ impl Observer {
         let known = view.seen.durations().len().max(1);
         let duration = view.seen.durations().nth(view.drawn % known);
         view.drawn += 1;
-        duration.unwrap_or(FIRST_GUESS)
+        duration.or(view.last_duration).unwrap_or(FIRST_GUESS)
     }
 }
 
@@ -298,6 +301,7 @@ impl Estate {
                 seen: Ledger::new(now),
                 rehearsed: Ledger::new(now),
                 volumes: Volumes::default(),
+                last_duration: None,
                 drawn: 0,
                 settled: Timestamp::MIN,
             });

@@ -32,7 +32,7 @@ pub(crate) struct WarehouseReport {
     pub(crate) since: Option<String>,
     pub(crate) until: Option<String>,
     pub(crate) seen: Use,
-    /// `null` unless all its views are only observed.
+    /// `null` unless all its views are only observed, and were seen to be refreshed.
     pub(crate) forecast: Option<Use>,
     pub(crate) explain: String,
 }
@@ -61,7 +61,7 @@ pub(crate) struct ViewReport {
     /// Up to when it is known who has refreshed it.
     pub(crate) until: Option<String>,
     pub(crate) seen: Service,
-    /// What Tidekeeper would do; `null` where it does.
+    /// What Tidekeeper would do; `null` where it does, and while no refresh was seen.
     pub(crate) forecast: Option<Service>,
     pub(crate) explain: String,
 }
@@ -141,6 +141,14 @@ impl Observer {
     }
 }
 
+impl View {
+    /// Only observed, and how long its refreshes take is known.
+    fn is_rehearsed(&self) -> bool {
+        let durations = self.seen.durations().len();
+        self.mode == Mode::Observe && (durations > 0 || self.last_duration.is_some())
+    }
+}
+
 impl Estate {
     fn arrivals(&self, view: &View) -> Option<&Arrivals> {
         self.streams.get(view.stream.as_ref()?)
@@ -164,7 +172,7 @@ impl Estate {
             view.seen.freshness(until, arrivals),
             until - view.since,
         );
-        let forecast = (view.mode == Mode::Observe).then(|| {
+        let forecast = view.is_rehearsed().then(|| {
             let freshness = view.rehearsed.freshness(now, arrivals);
             service(&view.rehearsed, freshness, now - view.since)
         });
@@ -183,8 +191,13 @@ impl Estate {
                 "clock_lag"
             }
             .to_owned(),
+            explain: explain(
+                view.target_lag,
+                moment(until).as_deref(),
+                &seen,
+                forecast.as_ref(),
+            ),
             until: moment(until),
-            explain: explain(view.target_lag, &seen, forecast.as_ref()),
             seen,
             forecast,
         }
@@ -211,7 +224,8 @@ impl Estate {
             warehouse.wake_minimum?;
             Some(warehouse.awake.total(until).as_secs_f64())
         });
-        let forecast = observed.then(|| {
+        let rehearsed_all = views().all(View::is_rehearsed);
+        let forecast = rehearsed_all.then(|| {
             let length = (now - warehouse.since).as_secs_f64();
             Use::of(views().map(|view| &view.rehearsed), length, price, || {
                 let mut warehouses = rehearsed.warehouses.iter();
@@ -283,9 +297,17 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-fn explain(target: Span, seen: &Service, forecast: Option<&Service>) -> String {
+fn explain(
+    target: Span,
+    until: Option<&str>,
+    seen: &Service,
+    forecast: Option<&Service>,
+) -> String {
     let Some(in_target) = seen.in_target else {
-        return "nothing is known yet of who refreshes it".to_owned();
+        let read = until.map_or_else(String::new, |at| {
+            format!("; the warehouse's records were last read at {at}")
+        });
+        return format!("no refresh of it is known{read}");
     };
     let mut by = Vec::new();
     for (who, number) in [

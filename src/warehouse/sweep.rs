@@ -20,8 +20,9 @@ use super::{Auth, Client, Refresh, sql};
 const LIMIT: Duration = Duration::from_secs(30);
 /// Server times and ours, converted, may differ by so much.
 const SLACK: Span = Span::from_secs(2);
-/// Of each view so many of its latest refreshes are read.
-const LATEST: u32 = 50;
+/// Of each view so many of its latest refreshes are read; at a look back over a day so many.
+const LATEST: u32 = 250;
+const LATEST_OF_DAY: u32 = 50;
 /// The scan's records are many; the look back at the start reads so far.
 const SCANS_SINCE: Span = Span::from_secs(900);
 /// Views that are named in a statement (it may have 100 KB); beyond, time alone selects.
@@ -97,7 +98,12 @@ impl Form {
     }
 
     /// One statement, every column text, so that the parts agree on any release.
-    pub(super) fn sql(self, names: &[String], since: &str, scans_since: &str) -> String {
+    pub(super) fn sql(
+        self,
+        names: &[String],
+        (since, latest): (&str, u32),
+        scans_since: &str,
+    ) -> String {
         let named = if names.len() > NAMES_MAX {
             String::new()
         } else {
@@ -130,7 +136,7 @@ impl Form {
         let mut text = format!(
             "SELECT 'h' AS part, db, sch, mv, tx, ident, kind, said, t0, t1, \
              ''::varchar AS n, ''::varchar AS skipped, ''::varchar AS bytes, \
-             ''::varchar AS behind, ''::varchar AS late FROM ({history}) AS h WHERE nth <= {LATEST}"
+             ''::varchar AS behind, ''::varchar AS late FROM ({history}) AS h WHERE nth <= {latest}"
         );
         if self.states {
             let column = |there, name: &str| {
@@ -224,11 +230,17 @@ impl Client {
     async fn records(&self, part: &Part<'_>, since: Timestamp) -> Result<Rows, Failure> {
         let names: BTreeSet<String> = part.views.iter().map(|view| view_name(view)).collect();
         let names: Vec<String> = names.iter().map(|name| sql::literal(name)).collect();
-        let scans = since.max((self.life.now)() - SCANS_SINCE);
+        let recently = (self.life.now)() - SCANS_SINCE;
+        let latest = if since < recently - SCANS_SINCE {
+            LATEST_OF_DAY
+        } else {
+            LATEST
+        };
+        let scans = since.max(recently);
         let (since, scans) = (self.server_text(since), self.server_text(scans));
         loop {
             let form = self.form(part.auth);
-            let text = form.sql(&names, &since, &scans);
+            let text = form.sql(&names, (&since, latest), &scans);
             let asked = Question {
                 sql: &text,
                 settings: &[],

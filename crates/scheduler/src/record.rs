@@ -125,7 +125,7 @@ pub(crate) struct Told(VecDeque<i64>);
 
 impl Told {
     /// More than a sweep reads of a view.
-    const KEPT: usize = 128;
+    const KEPT: usize = 512;
 
     pub(crate) fn is_nothing(&self) -> bool {
         self.0.is_empty()

@@ -35,6 +35,8 @@ impl Snapshot {
 pub struct ViewSnapshot {
     pub view: ViewId,
     pub warehouse: WarehouseId,
+    /// It is never submitted.
+    pub observed: bool,
     pub state: StateName,
     /// Why it is not being refreshed this moment; `None` while it is.
     pub wait: Option<Wait>,
@@ -337,6 +339,7 @@ impl Scheduler {
             last_outcome: view.last_outcome,
             records_behind: view.behind,
             records_skipped: view.skipped,
+            observed: view.spec.mode == Mode::Observe,
             foreign_refreshes: view.foreign,
             auto_refreshes: view.auto,
             target_lag,
