@@ -113,7 +113,13 @@ impl Ledger {
 
     /// From `at` on the view shows its stream up to `holds`.
     pub(crate) fn shows(&mut self, at: Timestamp, holds: Timestamp) {
-        self.recent.insert((at, holds));
+        let latest = self.recent.last().copied();
+        let settled = self.settled;
+        let latest = latest.or_else(|| Some((settled.until, settled.holds?)));
+        let known = latest.is_some_and(|(since, known)| since <= at && known >= holds);
+        if !known {
+            self.recent.insert((at, holds));
+        }
     }
 
     /// From `at` on this target holds.

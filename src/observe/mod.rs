@@ -242,13 +242,26 @@ impl Observer {
     /// A refresh that the rehearsal has made.
     fn rehearsed(&self, view: &ViewId, began_at: Timestamp, ended_at: Timestamp) {
         if let Some(view) = self.estate().views.get_mut(view) {
+            let holds = (!view.follows).then_some(began_at);
             view.rehearsed.refreshed(Refreshed {
                 by: Who::Tidekeeper,
                 began_at,
                 ended_at,
                 failed: false,
-                holds: Some(began_at),
+                holds,
             });
+        }
+    }
+
+    /// How the rehearsal stands: what views on views hold is their parents'.
+    fn rehearsed_state(&self, at: Timestamp, snapshot: &Snapshot) {
+        let mut estate = self.estate();
+        for known in snapshot.views.iter().filter(|view| view.follows) {
+            if let Some(view) = estate.views.get_mut(&known.view)
+                && let Some(holds) = known.data_ts
+            {
+                view.rehearsed.shows(at, holds);
+            }
         }
     }
 

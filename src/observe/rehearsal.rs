@@ -140,7 +140,9 @@ impl Report for Prompter {
         }
     }
 
-    fn state(&mut self, _: Timestamp, _: &Arc<Snapshot>) {}
+    fn state(&mut self, at: Timestamp, snapshot: &Arc<Snapshot>) {
+        self.0.rehearsed_state(at, snapshot);
+    }
 
     fn broken(&mut self, invariants: &[String]) {
         if !invariants.is_empty() {
