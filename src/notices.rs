@@ -11,7 +11,7 @@ mod records;
 
 use std::collections::BTreeMap;
 
-use tidekeeper_scheduler::{FailureClass, Notice, Span, Timestamp};
+use tidekeeper_scheduler::{FailureClass, Notice, Outcome, Span, Timestamp};
 use tracing::{debug, error, info, warn};
 
 /// How often one trouble of one view or warehouse may be repeated.
@@ -117,6 +117,11 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         Notice::CallFailed { view, failure, .. } if worrying(failure.class) => {
             Some(("call_failed", view.as_str(), Some(failure.class)))
         }
+        Notice::Refreshed {
+            view,
+            outcome: Outcome::Recomputed,
+            ..
+        } => Some(("recomputed", view.as_str(), None)),
         Notice::Resolved { view, .. } => Some(("resolved", view.as_str(), None)),
         Notice::TimedOut { view, .. } => Some(("timed_out", view.as_str(), None)),
         Notice::Infeasible { view, .. } => Some(("infeasible", view.as_str(), None)),
@@ -156,7 +161,10 @@ pub fn log(notice: &Notice, held_back: u64) {
             info!(%view, origin = origin.label(), "would refresh, but only observes");
         }
         Notice::Adopted { .. } => log_adopted(notice),
-        Notice::Refreshed { .. } => log_refreshed(notice),
+        Notice::Refreshed { .. } => {
+            log_refreshed(notice);
+            records::log_recomputed(notice, held_back);
+        }
         Notice::Failed { .. } => log_failed(notice, held_back),
         Notice::Unsure { .. } => log_unsure(notice, held_back),
         Notice::Resolved { .. } => log_resolved(notice, held_back),

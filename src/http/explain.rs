@@ -5,7 +5,8 @@
 //! Deliberately absent: anything a program should read; that is in the other fields.
 
 use tidekeeper_scheduler::{
-    Access, Origin, Span, StateName, Timestamp, ViewSnapshot, Wait, WaitReason, WarehouseSnapshot,
+    Access, Origin, Outcome, Span, StateName, Timestamp, ViewSnapshot, Wait, WaitReason,
+    WarehouseSnapshot,
 };
 
 /// Below this, Redshift's own AUTO REFRESH does well on a busy warehouse (control law §4).
@@ -41,6 +42,9 @@ pub(super) fn view(
     if let Some(unread) = view.unread.filter(|unread| unread.since.is_some()) {
         let age = span(unread.age(now));
         sentence += &format!("; the oldest record that it has not read came {age} ago");
+    }
+    if view.last_outcome == Some(Outcome::Recomputed) {
+        sentence += "; its latest refresh computed it from scratch";
     }
     let (times, busy) = view.auto_refreshes;
     if times > 0 {

@@ -1,6 +1,6 @@
 //! What the warehouse's own records tell → log lines.
 
-use tidekeeper_scheduler::Notice;
+use tidekeeper_scheduler::{Notice, Outcome};
 use tracing::{debug, error, warn};
 
 use super::moment;
@@ -35,6 +35,23 @@ pub(super) fn log(notice: &Notice, held_back: Option<u64>) {
             mend = failure.mend.as_deref(),
             retry_at = moment(*retry_at),
             "the warehouse's records of refreshes cannot be read; refreshes count as data meanwhile"
+        );
+    }
+}
+
+pub(super) fn log_recomputed(notice: &Notice, held_back: Option<u64>) {
+    if let Notice::Refreshed {
+        view,
+        outcome: Outcome::Recomputed,
+        duration,
+        ..
+    } = notice
+    {
+        warn!(
+            %view,
+            duration_s = duration.as_secs_f64(),
+            held_back,
+            "the refresh computed the view from scratch: its SQL cannot be refreshed incrementally"
         );
     }
 }

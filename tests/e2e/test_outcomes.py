@@ -78,6 +78,8 @@ def test_every_status_text_is_counted_as_what_it_says(lab, daemon):
         assert counted == expected or counted == {TEXTS[text]: 1}, (text, counted)
     (strange,) = running.complaints("no rule knows")
     assert strange["status"] == "Refresh went sideways"
+    (anew,) = running.complaints("from scratch")
+    assert views[anew["view"]] == "Refresh successfully recomputed MV from scratch"
     shown = running.views()
     empty = next(name for name, text in views.items() if TEXTS[text] == "all_skipped")
     assert shown[empty]["alert"]["reason"] == "all_skipped"
