@@ -7,11 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tidekeeper_scheduler::FailureClass;
 
 use crate::config::{Config, Target, Warehouse};
 use crate::setup::existing;
 use crate::translate;
 use crate::warehouse::{Auth, Client};
+
+/// After a failure that may pass.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// By the view's id, the ids of those that it stands on.
 pub(crate) type Parents = BTreeMap<String, Vec<String>>;
@@ -56,18 +62,23 @@ impl Place {
         &self.warehouse
     }
 
-    /// Asks the catalog; who cannot be asked tells nothing.
+    /// Asks the catalog, again where a failure may pass; who may not ask is told nothing.
     pub(crate) async fn parents(self, client: Arc<Client>) -> Parents {
-        match existing::dependencies(&client, &self.database, &self.auth).await {
-            Ok(rows) => self.among(rows),
-            Err(failure) => {
-                tracing::debug!(
-                    warehouse = self.warehouse,
-                    error = %failure.message,
-                    "the catalog does not tell which views stand on others"
-                );
-                Parents::new()
+        loop {
+            match existing::dependencies(&client, &self.database, &self.auth).await {
+                Ok(rows) => return self.among(rows),
+                Err(failure) => {
+                    tracing::debug!(
+                        warehouse = self.warehouse,
+                        error = %failure.message,
+                        "the catalog does not tell which views stand on others"
+                    );
+                    if failure.class == FailureClass::Permanent {
+                        return Parents::new();
+                    }
+                }
             }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -90,9 +101,12 @@ impl Place {
 pub(crate) fn complete(config: &mut Config, parents: &Parents) {
     for (id, found) in parents {
         let known = found.iter().all(|parent| config.views.contains_key(parent));
+        // What a person has written may say the reverse.
+        let circle = found.iter().any(|parent| follows(config, parent, id));
         if let Some(view) = config.views.get_mut(id)
             && view.after.is_empty()
             && known
+            && !circle
         {
             tracing::info!(view = id, after = found.join(", "), "stands on other views");
             view.after.clone_from(found);
@@ -100,9 +114,60 @@ pub(crate) fn complete(config: &mut Config, parents: &Parents) {
     }
 }
 
+/// Whether a view is refreshed after another one, directly or not.
+fn follows(config: &Config, view: &str, other: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut ahead = vec![view];
+    while let Some(id) = ahead.pop() {
+        if id == other {
+            return true;
+        }
+        if seen.insert(id)
+            && let Some(view) = config.views.get(id)
+        {
+            ahead.extend(view.after.iter().map(String::as_str));
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Environment, Source};
+
+    #[test]
+    fn what_is_written_comes_first_and_nobody_follows_himself() {
+        let text = r#"
+[warehouses.w]
+cluster = "w"
+database = "dev"
+[groups.all]
+warehouse = "w"
+target_lag = "30s"
+views = ["a", "b", { name = "c", after = ["b"] }]
+"#;
+        let loaded = config::load(
+            &Source::Text {
+                name: "t.toml".to_owned(),
+                text: text.to_owned(),
+            },
+            &Environment::new(),
+        );
+        let mut config = loaded.config.unwrap();
+        let parents = [("b", "c"), ("c", "a"), ("a", "gone")];
+        let parents = parents.map(|(id, parent)| (id.to_owned(), vec![parent.to_owned()]));
+        complete(&mut config, &parents.into());
+        let after = |id: &str| config.views[id].after.clone();
+        assert_eq!(after("a"), [""; 0]);
+        assert_eq!(after("b"), [""; 0], "c goes after it");
+        assert_eq!(after("c"), ["b"]);
+        complete(
+            &mut config,
+            &[("b".to_owned(), vec!["a".to_owned()])].into(),
+        );
+        assert_eq!(config.views["b"].after, ["a"]);
+    }
 
     #[test]
     fn only_configured_views_are_parents() {
