@@ -18,4 +18,4 @@ def test_auto_refresh_is_counted_and_said(lab, daemon):
     assert shown["seen"]["data_timestamp"] is not None, "what others do is known"
     history = here.history()
     assert not [s for s in history.of("seen") if not s.get("auto")], "nothing of the daemon's"
-    assert len([s for s in history.of("kept") if not s.get("auto")]) <= 2, "the warehouse's count too"
+    assert [s for s in history.of("kept") if not s.get("auto")], "the daemon keeps its own"
