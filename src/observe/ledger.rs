@@ -7,6 +7,7 @@
 //! late and in any order: the answer is the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use tidekeeper_scheduler::{Span, Timestamp};
 
@@ -17,6 +18,8 @@ use crate::stream::Runs;
 const LATE: Span = Span::from_secs(20 * 60);
 /// Durations that stand for all.
 const DURATIONS: usize = 256;
+/// Users that are told apart.
+const USERS: usize = 64;
 
 /// Who made a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +77,8 @@ pub(crate) struct Ledger {
     /// How many, and how long they took together.
     counts: BTreeMap<Who, (u64, Span)>,
     failed: u64,
+    /// Whose statements, by database user.
+    users: BTreeMap<Arc<str>, u64>,
     durations: VecDeque<Span>,
 }
 
@@ -89,6 +94,7 @@ impl Ledger {
             targets: VecDeque::new(),
             counts: BTreeMap::new(),
             failed: 0,
+            users: BTreeMap::new(),
             durations: VecDeque::new(),
         }
     }
@@ -189,6 +195,17 @@ impl Ledger {
                 reckoning.freshness.late = reckoning.freshness.late + (to - late_from);
             }
         }
+    }
+
+    /// A statement was made by this database user.
+    pub(crate) fn made_by(&mut self, user: &Arc<str>) {
+        if self.users.len() < USERS || self.users.contains_key(user) {
+            *self.users.entry(Arc::clone(user)).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn users(&self) -> &BTreeMap<Arc<str>, u64> {
+        &self.users
     }
 
     pub(crate) fn refreshes_by(&self, who: Who) -> u64 {

@@ -355,10 +355,13 @@ impl Estate {
     fn foreign(&mut self, id: &ViewId, refresh: &Foreign) {
         let record = &refresh.record;
         let began_at = record.began_at;
-        if let Some(view) = self.views.get_mut(id)
-            && let Some(read) = &record.read
-        {
-            view.volumes.read(began_at, read);
+        if let Some(view) = self.views.get_mut(id) {
+            if let Some(read) = &record.read {
+                view.volumes.read(began_at, read);
+            }
+            if let (Some(user), RefreshedBy::Statement) = (&record.user, refresh.by) {
+                view.seen.made_by(user);
+            }
         }
         let outcome = record.result.as_ref().ok().copied();
         let refreshed = Refreshed {

@@ -4,6 +4,9 @@
 //! hour; what is unknown is `null`.
 //! Deliberately absent: HTML (`http::estate`).
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidekeeper_scheduler::{Mode, Snapshot, Span, Timestamp, ViewId, WarehouseId};
 
@@ -13,6 +16,8 @@ use super::ledger::{Freshness, Ledger, Who};
 use super::recording::{self, RecordedView, RecordedWarehouse, Recording};
 use super::{Arrivals, Estate, KEPT, Observer, View, Warehouse};
 
+/// Users that a sentence names.
+const NAMED: usize = 3;
 const DAY: f64 = 86_400.0;
 const HOUR: f64 = 3_600.0;
 
@@ -67,7 +72,7 @@ pub(crate) struct ViewReport {
 }
 
 /// How a view is served.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Service {
     /// Share of the known time within the target.
     pub(crate) in_target: Option<f64>,
@@ -78,6 +83,8 @@ pub(crate) struct Service {
     pub(crate) auto: u64,
     pub(crate) statement: u64,
     pub(crate) tidekeeper: u64,
+    /// Of other people's statements, by database user.
+    pub(crate) users: BTreeMap<String, u64>,
     pub(crate) refreshes_per_hour: f64,
     pub(crate) mean_refresh_seconds: Option<f64>,
 }
@@ -256,6 +263,11 @@ fn service(ledger: &Ledger, freshness: Freshness, length: Span) -> Service {
         auto: ledger.refreshes_by(Who::Auto),
         statement: ledger.refreshes_by(Who::Statement),
         tidekeeper: ledger.refreshes_by(Who::Tidekeeper),
+        users: ledger
+            .users()
+            .iter()
+            .map(|(user, number)| (user.to_string(), *number))
+            .collect(),
         refreshes_per_hour: rate(float(refreshes), length.as_secs_f64()),
         mean_refresh_seconds: (refreshes > 0)
             .then(|| ledger.busy().as_secs_f64() / float(refreshes)),
@@ -311,9 +323,9 @@ fn explain(
     };
     let mut by = Vec::new();
     for (who, number) in [
-        ("AUTO REFRESH", seen.auto),
-        ("others", seen.statement),
-        ("Tidekeeper", seen.tidekeeper),
+        ("AUTO REFRESH".to_owned(), seen.auto),
+        (others(seen), seen.statement),
+        ("Tidekeeper".to_owned(), seen.tidekeeper),
     ] {
         if number > 0 {
             by.push(who);
@@ -340,6 +352,22 @@ fn explain(
         );
     }
     text
+}
+
+/// Whose statements refresh it: the most frequent first.
+fn others(seen: &Service) -> String {
+    let mut users: Vec<(&String, &u64)> = seen.users.iter().collect();
+    users.sort_by_key(|(_, number)| Reverse(**number));
+    let named: Vec<&str> = users
+        .iter()
+        .take(NAMED)
+        .map(|(user, _)| user.as_str())
+        .collect();
+    match (named.len(), users.len()) {
+        (0, _) => "others".to_owned(),
+        (some, all) if some < all => format!("{} and {} more", named.join(", "), all - some),
+        _ => named.join(", "),
+    }
 }
 
 fn explain_use(length: f64, seen: &Use, forecast: Option<&Use>, auto: Span) -> String {

@@ -23,7 +23,7 @@ use tidekeeper_scheduler::{
 use super::classify::{self, CallFailure, Stage};
 use super::failure::call_failure;
 use super::limit::Limits;
-use super::sweep::Form;
+use super::sweep::{Form, Users};
 use super::{Auth, Call, Life, Refresh, Settings, Target, names, sql};
 
 /// A connection that is not there by then is taken for unreachable.
@@ -55,6 +55,7 @@ pub struct Client {
     unanswered: Mutex<BTreeSet<u64>>,
     /// What each user's records of refreshes can be asked for.
     pub(super) forms: Mutex<BTreeMap<Auth, Form>>,
+    pub(super) users: Users,
     /// The latest look at what runs, shared by all who asked before it began.
     active: tokio::sync::Mutex<Option<Active>>,
 }
@@ -112,6 +113,7 @@ impl Client {
             offset: Mutex::new(None),
             unanswered: Mutex::new(BTreeSet::new()),
             forms: Mutex::new(BTreeMap::new()),
+            users: Users::default(),
             active: tokio::sync::Mutex::new(None),
         }
     }

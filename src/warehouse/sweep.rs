@@ -5,7 +5,7 @@
 //! record tells of. Deliberately absent: when to look, and what follows (the scheduler's).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidekeeper_scheduler::{
@@ -38,6 +38,7 @@ pub(super) struct Form {
     /// Else `SVL_MV_REFRESH_STATUS`, on provisioned clusters.
     sys_history: bool,
     identity: bool,
+    users: bool,
     states: bool,
     lag: bool,
     latency: bool,
@@ -49,6 +50,7 @@ impl Default for Form {
         Self {
             sys_history: true,
             identity: true,
+            users: true,
             states: true,
             lag: true,
             latency: true,
@@ -72,6 +74,8 @@ impl Form {
             less.latency = false;
         } else if text.contains("mv_id") {
             less.identity = false;
+        } else if text.contains("user_id") || text.contains("userid") {
+            less.users = false;
         } else if text.contains("sys_stream_scan_errors") {
             less.errors = false;
         } else if text.contains("sys_stream_scan_states") {
@@ -87,6 +91,7 @@ impl Form {
         [
             (self.sys_history, "sys_mv_refresh_history"),
             (self.identity, "sys_mv_refresh_history.mv_id"),
+            (self.users, "sys_mv_refresh_history.user_id"),
             (self.states, "sys_stream_scan_states"),
             (self.lag, "sys_stream_scan_states.lag_from_latest"),
             (self.latency, "sys_stream_scan_states.max_latency_s"),
@@ -114,10 +119,15 @@ impl Form {
         } else {
             "''::varchar"
         };
+        let user = match (self.users, self.sys_history) {
+            (true, true) => "user_id::varchar",
+            (true, false) => "userid::varchar",
+            (false, _) => "''::varchar",
+        };
         let history = if self.sys_history {
             format!(
                 "SELECT TRIM(database_name) AS db, TRIM(schema_name) AS sch, TRIM(mv_name) AS mv, \
-                 transaction_id::varchar AS tx, {identity} AS ident, TRIM(refresh_type) AS kind, \
+                 transaction_id::varchar AS tx, {identity} AS ident, {user} AS usr, TRIM(refresh_type) AS kind, \
                  TRIM(status) AS said, start_time::varchar AS t0, end_time::varchar AS t1, \
                  ROW_NUMBER() OVER (PARTITION BY database_name, schema_name, mv_name \
                  ORDER BY start_time DESC) AS nth \
@@ -126,7 +136,7 @@ impl Form {
         } else {
             format!(
                 "SELECT TRIM(db_name) AS db, TRIM(schema_name) AS sch, TRIM(mv_name) AS mv, \
-                 xid::varchar AS tx, {identity} AS ident, TRIM(refresh_type) AS kind, \
+                 xid::varchar AS tx, {identity} AS ident, {user} AS usr, TRIM(refresh_type) AS kind, \
                  TRIM(status) AS said, starttime::varchar AS t0, endtime::varchar AS t1, \
                  ROW_NUMBER() OVER (PARTITION BY db_name, schema_name, mv_name \
                  ORDER BY starttime DESC) AS nth \
@@ -134,7 +144,7 @@ impl Form {
             )
         };
         let mut text = format!(
-            "SELECT 'h' AS part, db, sch, mv, tx, ident, kind, said, t0, t1, \
+            "SELECT 'h' AS part, db, sch, mv, tx, ident, usr, kind, said, t0, t1, \
              ''::varchar AS n, ''::varchar AS skipped, ''::varchar AS bytes, \
              ''::varchar AS behind, ''::varchar AS late FROM ({history}) AS h WHERE nth <= {latest}"
         );
@@ -147,7 +157,7 @@ impl Form {
                 }
             };
             text.push_str(&format!(
-                " UNION ALL SELECT 's', '', '', TRIM(mv_name), transaction_id::varchar, '', '', \
+                " UNION ALL SELECT 's', '', '', TRIM(mv_name), transaction_id::varchar, '', '', '', \
                  '', '', MAX(stream_record_time_max)::varchar, SUM(scanned_rows)::varchar, \
                  SUM(skipped_rows)::varchar, SUM(scanned_bytes)::varchar, {}, {} \
                  FROM sys_stream_scan_states \
@@ -159,7 +169,7 @@ impl Form {
         }
         if self.errors {
             text.push_str(&format!(
-                " UNION ALL SELECT 'e', '', '', TRIM(mv_name), transaction_id::varchar, '', '', \
+                " UNION ALL SELECT 'e', '', '', TRIM(mv_name), transaction_id::varchar, '', '', '', \
                  TRIM(error_reason), '', '', COUNT(*)::varchar, '', '', '', '' \
                  FROM sys_stream_scan_errors \
                  WHERE {named}record_time >= '{scans_since}'::timestamp \
@@ -202,7 +212,11 @@ impl Client {
         for part in parts.into_values() {
             let rows = self.records(&part, since).await?;
             let records = self.read_records(&part, &rows);
+            let known = found.foreign.len();
             sort_out(&records, asked, &mut found);
+            if let Some(foreign) = found.foreign.get_mut(known..) {
+                self.name_users(&part, foreign).await;
+            }
         }
         found.verdicts.sort_by_key(|(_, _, record)| record.began_at);
         found
@@ -264,6 +278,33 @@ impl Client {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(part.auth.clone(), less);
+        }
+    }
+
+    /// Ids become names; where nobody tells them they stay ids.
+    async fn name_users(&self, part: &Part<'_>, foreign: &mut [(ViewId, Foreign)]) {
+        let ids = foreign.iter();
+        let ids: BTreeSet<Arc<str>> = ids
+            .filter_map(|(_, foreign)| foreign.record.user.clone())
+            .collect();
+        if self.users.lack(&ids) {
+            let asked = Question {
+                sql: "SELECT usesysid::varchar AS id, usename::varchar AS name FROM pg_user",
+                settings: &[],
+                database: part.database,
+                auth: part.auth,
+                limit: LIMIT,
+            };
+            let rows = self.question(&asked).await.unwrap_or_default();
+            let names = rows
+                .rows
+                .iter()
+                .map(|row| (rows.text(row, "id"), rows.text(row, "name")));
+            self.users.learn(ids, names);
+        }
+        for (_, foreign) in foreign {
+            let id = foreign.record.user.take();
+            foreign.record.user = id.map(|id| self.users.name(id));
         }
     }
 
@@ -353,6 +394,7 @@ impl Client {
         let record = Record {
             transaction,
             identity: number(&text("ident")),
+            user: Some(text("usr").as_str().into()).filter(|user: &Arc<str>| !user.is_empty()),
             began_at,
             ended_at: self.own_time(&text("t1"))?.max(began_at),
             result: status.result,
@@ -360,6 +402,31 @@ impl Client {
             read,
         };
         Some((view.view.clone(), by, record))
+    }
+}
+
+/// The names of database users. A user without one is not asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Users(Mutex<BTreeMap<Arc<str>, Arc<str>>>);
+
+impl Users {
+    fn lack(&self, ids: &BTreeSet<Arc<str>>) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().any(|id| !known.contains_key(id))
+    }
+
+    fn learn(&self, ids: BTreeSet<Arc<str>>, names: impl Iterator<Item = (String, String)>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            let nameless = format!("user {id}").into();
+            known.entry(id).or_insert(nameless);
+        }
+        known.extend(names.map(|(id, name)| (id.into(), name.trim().into())));
+    }
+
+    fn name(&self, id: Arc<str>) -> Arc<str> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&id).cloned().unwrap_or(id)
     }
 }
 

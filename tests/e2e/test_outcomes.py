@@ -98,6 +98,7 @@ def test_every_status_text_is_counted_as_what_it_says(lab, daemon):
     [
         ["sys_stream_scan_states.lag_from_latest", "sys_stream_scan_states.max_latency_s"],
         ["sys_stream_scan_errors", "sys_mv_refresh_history.mv_id"],
+        ["sys_mv_refresh_history.user_id"],
         ["sys_stream_scan_states", "sys_stream_scan_errors"],
         ["sys_mv_refresh_history"],
     ],

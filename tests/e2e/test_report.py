@@ -67,11 +67,12 @@ def test_an_observed_loop_is_judged_and_nothing_is_submitted(lab, daemon, binary
         assert abs(view["seen"]["in_target"] - share) < 0.02, (view, share)
         assert 0.5 < share < 0.85, "some 3 of each 4 seconds"
         assert view["seen"]["statement"] == view["seen"]["refreshes"] >= 2
+        assert view["seen"]["users"] == {"IAMR:tidekeeper": view["seen"]["statement"]}
         assert view["forecast"]["in_target"] > 0.9 and view["forecast"]["tidekeeper"] > 2
         assert not [s for s in here.history().of("v") if s.get("name")], "nothing is submitted"
 
         text = report(binary, running)
-        assert "by others; Tidekeeper:" in text, text
+        assert "by IAMR:tidekeeper; Tidekeeper:" in text, text
         status, page = http_get(f"{running.url}/report")
         assert status == 200 and "with Tidekeeper" in page
         directory = tmp_path / "recorded"

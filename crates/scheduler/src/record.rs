@@ -69,6 +69,8 @@ pub struct Record {
     pub transaction: i64,
     /// Another one means that the view was made anew.
     pub identity: Option<i64>,
+    /// The database user who made it, where that is told.
+    pub user: Option<Arc<str>>,
     pub began_at: Timestamp,
     pub ended_at: Timestamp,
     /// What it did, or the text that says why it failed.

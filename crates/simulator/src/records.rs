@@ -79,6 +79,7 @@ impl World {
         Some(Record {
             transaction: i64::try_from(statement.id).ok()?,
             identity: Some(1),
+            user: None,
             began_at: statement.started_at,
             ended_at: at,
             result: Ok(outcome),

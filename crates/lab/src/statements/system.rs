@@ -5,6 +5,8 @@
 //! value here is null. Everybody sees every row (in Redshift: superusers, and those with
 //! `SYSLOG ACCESS UNRESTRICTED`).
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::catalog::{Caller, LAB_SCHEMA, SchemaState, namespace};
@@ -20,8 +22,17 @@ use crate::sql::SchemaSource;
 /// Transaction numbers count up from here.
 const FIRST_TRANSACTION: i64 = 100_000;
 
-/// The user id that every user of the lab has: the first that is not Redshift's own.
+/// The first user id that is not Redshift's own.
 const USER_ID: i64 = 100;
+const USERS: i64 = 1_000_000;
+
+/// A user's id: the lab has no list of users, so their names stand for them.
+fn user_id(name: &str) -> i64 {
+    let sum = name
+        .bytes()
+        .fold(0_i64, |sum, byte| (sum * 31 + i64::from(byte)) % USERS);
+    USER_ID + sum
+}
 
 type Named = Vec<(&'static str, Cell)>;
 
@@ -102,11 +113,7 @@ impl Engine {
             "svv_external_schemas" => self.external_schemas(warehouse),
             "svv_tables" | "tables" => self.tables(warehouse),
             "svv_columns" | "columns" => self.columns(warehouse),
-            "pg_user" => vec![vec![
-                ("usename", text(caller.user.clone())),
-                ("usesysid", Cell::Int(USER_ID)),
-                ("usesuper", Cell::Bool(false)),
-            ]],
+            "pg_user" => self.users(caller),
             "sys_serverless_usage" => self.serverless_usage(warehouse, now),
             _ => return,
         };
@@ -210,6 +217,20 @@ impl Engine {
         rows
     }
 
+    /// Everybody who has asked for anything.
+    fn users(&self, caller: &Caller) -> Vec<Named> {
+        let users = self.statements.values().map(|statement| &statement.user);
+        let users: BTreeSet<&String> = users.chain([&caller.user]).collect();
+        let row = |user: &String| {
+            vec![
+                ("usename", text(user.clone())),
+                ("usesysid", Cell::Int(user_id(user))),
+                ("usesuper", Cell::Bool(false)),
+            ]
+        };
+        users.into_iter().map(row).collect()
+    }
+
     fn tables(&self, warehouse: &str) -> Vec<Named> {
         let row = |state: &ViewState| {
             let (_, schema, name) = state.storage();
@@ -287,7 +308,7 @@ impl Engine {
         };
         let rows = unit.result.as_ref().map_or(0, |result| result.rows.len());
         let query = vec![
-            ("user_id", Cell::Int(USER_ID)),
+            ("user_id", Cell::Int(user_id(&statement.user))),
             ("query_id", Cell::Int(unit.query_id.unwrap_or_default())),
             ("query_label", text("default")),
             ("transaction_id", Cell::Int(transaction(statement, unit))),
@@ -332,8 +353,8 @@ impl Engine {
         let took = micros(unit.updated.saturating_sub(started));
         let (_, schema, name) = state.storage();
         let refresh = vec![
-            ("user_id", Cell::Int(USER_ID)),
-            ("userid", Cell::Int(USER_ID)),
+            ("user_id", Cell::Int(user_id(&statement.user))),
+            ("userid", Cell::Int(user_id(&statement.user))),
             ("session_id", Cell::Int(statement.pid.unwrap_or_default())),
             ("transaction_id", Cell::Int(transaction(statement, unit))),
             ("xid", Cell::Int(transaction(statement, unit))),

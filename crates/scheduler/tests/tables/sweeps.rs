@@ -11,6 +11,7 @@ fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record 
     Record {
         transaction,
         identity: Some(7),
+        user: None,
         began_at: at(began),
         ended_at: at(ended),
         result: Ok(outcome),
