@@ -14,6 +14,7 @@ mod breaker;
 mod dispatch;
 mod ending;
 mod event;
+mod idle;
 mod invariants;
 mod law;
 mod overload;

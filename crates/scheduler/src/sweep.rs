@@ -14,8 +14,9 @@ use std::sync::Arc;
 use crate::event::{
     AttemptId, Command, Deadline, DeadlineReason, Failure, FailureClass, Notice, Origin,
 };
+use crate::idle::Others;
 use crate::law::doubling;
-use crate::plan::{Billing, Mode, Outcomes, ViewId, WarehouseId};
+use crate::plan::{Outcomes, ViewId, WarehouseId};
 use crate::record::{Asked, Foreign, Outcome, Record, RefreshedBy, Sweep};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
@@ -25,11 +26,6 @@ use crate::warehouse::{Access, Warehouse};
 /// Two sweeps begin at least so long after each other: under load one covers many.
 const EVERY: Span = Span::from_secs(1);
 const SAMPLED: Span = Span::from_secs(60);
-/// Where nothing of the daemon's own has ended, others are looked for.
-const IDLE: Span = Span::from_secs(60);
-const IDLE_MIN: Span = Span::from_secs(5);
-/// ... and where the look itself keeps a workgroup awake.
-const IDLE_SLEEPING: Span = Span::from_secs(15 * 60);
 /// A record may come late: so many sweeps look for one.
 const LOOKS: u32 = 3;
 /// Records are read again from so long before the previous sweep, for those that came late.
@@ -50,11 +46,12 @@ pub(crate) struct Sweeps {
     /// looked for.
     ended: Vec<(Asked, u32)>,
     under_way: Option<UnderWay>,
-    begun_at: Option<Timestamp>,
+    pub(crate) begun_at: Option<Timestamp>,
     /// Up to when the records have been read; `None`: what was before the start is not known.
     pub(crate) read_until: Option<Timestamp>,
     /// A view waits for its verdict.
     awaited: bool,
+    pub(crate) others: Others,
     failures: u32,
     retry_at: Option<Timestamp>,
     pub(crate) last_failure: Option<Failure>,
@@ -181,23 +178,6 @@ impl Scheduler {
         }
         let begun_at = sweeps.begun_at.unwrap_or(self.now);
         Some(earliest.max(begun_at + self.idle(index, warehouse)?))
-    }
-
-    /// How long after a sweep the next one goes although nothing has ended; `None`: never.
-    fn idle(&self, index: usize, warehouse: &Warehouse) -> Option<Span> {
-        let views = || {
-            let views = self.views.iter().flatten();
-            views.filter(move |view| view.warehouse == index)
-        };
-        let observes = views().any(|view| view.spec.mode == Mode::Observe);
-        let tightest = views().map(|view| view.spec.target_lag).min()?;
-        match (warehouse.spec.billing, warehouse.spec.outcomes) {
-            (Billing::Serverless, Outcomes::Sampled) => observes.then_some(IDLE_SLEEPING),
-            (Billing::Serverless, Outcomes::Every) if !observes => None,
-            (Billing::Provisioned | Billing::Serverless, _) => {
-                Some(tightest.max(IDLE_MIN).min(IDLE))
-            }
-        }
     }
 
     /// Whether a view waits for what the sweep will say of this attempt.
@@ -345,6 +325,13 @@ impl Scheduler {
         let told: Vec<AttemptId> = sweep.verdicts.iter().map(|(id, ..)| *id).collect();
         for (attempt, view, record) in sweep.verdicts {
             self.take_verdict(attempt, &view, &record);
+        }
+        if let Some(warehouse) = self.warehouses.get_mut(index) {
+            let began = sweep
+                .foreign
+                .iter()
+                .map(|(_, foreign)| foreign.record.began_at);
+            warehouse.hear_of_others(began);
         }
         for (view, foreign) in sweep.foreign {
             let Some(&slot) = self.by_id.get(&view) else {

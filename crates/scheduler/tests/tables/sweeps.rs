@@ -1,8 +1,8 @@
 //! What the warehouse's own records tell: verdicts, other people's refreshes, the past.
 
 use tidekeeper_scheduler::{
-    AlertReason, Billing, Event, FailureClass, Foreign, Notice, Outcome, Outcomes, Read, Record,
-    RefreshedBy, StateName, Sweep, ViewSpec, WaitReason,
+    AlertReason, Billing, Event, FailureClass, Foreign, Mode, Notice, Outcome, Outcomes, Read,
+    Record, RefreshedBy, StateName, Sweep, ViewSpec, WaitReason,
 };
 
 use crate::core::{Core, at, failure, plan, view};
@@ -334,4 +334,50 @@ fn a_view_into_which_nothing_comes_raises_an_alert_until_something_does() {
     core.finished(60.0, "v", "s2");
     verdict(&mut core, 60.2, "v", record(2, 57.0, 59.0, Outcome::Data));
     assert_eq!(core.snapshot("v").alert, None);
+}
+
+/// When the records are looked at in this time, while somebody refreshes the view so often.
+fn looks(core: &mut Core, from: f64, to: f64, every: Option<f64>) -> Vec<f64> {
+    let mut looks = Vec::new();
+    let mut now = from;
+    let mut told = from;
+    while now < to {
+        now = core.due().max(now + 0.001);
+        if !core.pass(now).iter().any(|line| line.starts_with("sweep")) {
+            continue;
+        }
+        looks.push(now);
+        let mut sweep = Sweep::default();
+        while let Some(every) = every
+            && told + every < now
+        {
+            told += every;
+            let by = RefreshedBy::Statement;
+            let record = record(at(told).as_micros(), told, told + 1.0, Outcome::Data);
+            sweep.foreign.push(("v".into(), Foreign { by, record }));
+        }
+        swept(core, now + 0.1, sweep);
+    }
+    looks
+}
+
+#[test]
+fn a_workgroup_that_is_only_observed_is_woken_rarely_unless_others_keep_it_awake() {
+    let observed = || {
+        let mut view = view("v");
+        view.mode = Mode::Observe;
+        let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &[view]);
+        swept(&mut core, 0.5, Sweep::default());
+        core
+    };
+    let mut core = observed();
+    let minutes = looks(&mut core, 0.5, 900.0, None).len();
+    assert!((13..=15).contains(&minutes), "at first every minute");
+    let rarely = looks(&mut core, 900.0, 8_100.0, None).len();
+    assert!((8..=9).contains(&rarely), "{rarely}");
+    let mut core = observed();
+    let minutes = looks(&mut core, 0.5, 4_500.0, Some(60.0)).len();
+    assert!((73..=76).contains(&minutes), "{minutes}");
+    let rarely = looks(&mut core, 4_500.0, 8_100.0, Some(150.0)).len();
+    assert!((4..=9).contains(&rarely), "{rarely}");
 }
