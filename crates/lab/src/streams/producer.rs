@@ -75,6 +75,9 @@ impl Source {
                 Duration::from_secs_f64(1.0 / rate).mul_f64(0.8 + 0.4 * self.dice.unit())
             }
             Pattern::Sparse { every } => self.dice.exponential(every),
+            Pattern::Gaps { shortest, longest } => {
+                shortest + longest.saturating_sub(shortest).mul_f64(self.dice.unit())
+            }
             Pattern::Diurnal {
                 rate,
                 amplitude,

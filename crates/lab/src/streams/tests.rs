@@ -73,6 +73,22 @@ fn a_sparse_producer_has_the_asked_mean_gap() {
 }
 
 #[test]
+fn a_sparse_producer_with_a_gap_keeps_every_gap_inside_it_and_uses_all_of_it() {
+    let mut streams = streams("pattern = \"sparse\"\ngap = [30, 180]", 86_400);
+    streams.fill(secs(80_000));
+    let times = times(&streams);
+    let gaps: Vec<f64> = times
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+        .collect();
+    let mean = gaps.iter().sum::<f64>() / f64::from(u32::try_from(gaps.len()).unwrap());
+    assert!((95.0..115.0).contains(&mean), "mean {mean}");
+    assert!(times[0] >= secs(30), "the first comes after a gap too");
+    assert!(gaps.iter().all(|gap| (29.9..180.1).contains(gap)));
+    assert!(gaps.iter().any(|gap| *gap < 40.0) && gaps.iter().any(|gap| *gap > 170.0));
+}
+
+#[test]
 fn bursts_write_only_while_they_are_on() {
     let mut streams = streams("pattern = \"bursts\"\nrate = 20\non = 5\noff = 25", 86_400);
     streams.fill(secs(3_000));

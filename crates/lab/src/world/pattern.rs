@@ -43,6 +43,11 @@ pub(crate) enum Pattern {
     },
     /// A Poisson process with this mean gap.
     Sparse { every: Duration },
+    /// Gaps that are uniformly random between two lengths.
+    Gaps {
+        shortest: Duration,
+        longest: Duration,
+    },
 }
 
 #[derive(Deserialize)]
@@ -57,6 +62,7 @@ struct RawProducer {
     on: Option<Seconds>,
     off: Option<Seconds>,
     every: Option<Seconds>,
+    gap: Option<[Seconds; 2]>,
     #[serde(default)]
     bytes: usize,
     from: Option<Seconds>,
@@ -85,6 +91,7 @@ impl RawProducer {
             ("on", self.on.is_some() && !bursts),
             ("off", self.off.is_some() && !bursts),
             ("every", self.every.is_some() && !sparse),
+            ("gap", self.gap.is_some() && !sparse),
         ]
         .into_iter()
         .find_map(|(key, wrong)| wrong.then_some(key))
@@ -98,6 +105,25 @@ impl RawProducer {
         Err(format!(
             "`rate` is needed, above 0 and at most {FASTEST} records per second"
         ))
+    }
+
+    fn sparse(&self) -> Result<Pattern, String> {
+        match (self.every, self.gap) {
+            (Some(_), Some(_)) => Err("`every` and `gap` exclude each other".to_owned()),
+            (None, None) => Err("`every` is needed, or `gap`, in seconds above 0".to_owned()),
+            (every, None) => Ok(Pattern::Sparse {
+                every: needed("every", every)?,
+            }),
+            (None, Some(gap)) => {
+                let [shortest, longest] = gap.map(Seconds::get);
+                if longest.is_zero() || longest < shortest {
+                    return Err("`gap` is the shortest and the longest gap, in seconds, \
+                                the longest above 0"
+                        .to_owned());
+                }
+                Ok(Pattern::Gaps { shortest, longest })
+            }
+        }
     }
 }
 
@@ -132,9 +158,7 @@ impl TryFrom<RawProducer> for Producer {
                 on: needed("on", raw.on)?,
                 off: needed("off", raw.off)?,
             },
-            Name::Sparse => Pattern::Sparse {
-                every: needed("every", raw.every)?,
-            },
+            Name::Sparse => raw.sparse()?,
         };
         // Kinesis takes records of up to 1 MiB (10 MiB where enabled); the lab keeps to one.
         if raw.bytes > 1024 * 1024 {

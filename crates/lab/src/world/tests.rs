@@ -46,7 +46,7 @@ fn the_demo_world_shows_every_pattern_and_one_slow_view() {
             Pattern::Steady { .. } => "steady",
             Pattern::Diurnal { .. } => "diurnal",
             Pattern::Bursts { .. } => "bursts",
-            Pattern::Sparse { .. } => "sparse",
+            Pattern::Sparse { .. } | Pattern::Gaps { .. } => "sparse",
         })
         .collect();
     assert_eq!(patterns.len(), 4);
@@ -157,7 +157,19 @@ fn a_producer_is_refused_without_the_keys_of_its_pattern_or_with_others() {
             "pattern = \"steady\"\nrate = 1\nevery = 1",
             "`every` does not belong",
         ),
-        ("pattern = \"sparse\"", "`every` is needed"),
+        ("pattern = \"sparse\"", "`every` is needed, or `gap`"),
+        (
+            "pattern = \"sparse\"\nevery = 1\ngap = [1, 2]",
+            "`every` and `gap` exclude each other",
+        ),
+        (
+            "pattern = \"sparse\"\ngap = [2, 1]",
+            "`gap` is the shortest and the longest gap",
+        ),
+        (
+            "pattern = \"steady\"\nrate = 1\ngap = [1, 2]",
+            "`gap` does not belong",
+        ),
         ("pattern = \"bursts\"\nrate = 1\non = 1", "`off` is needed"),
         (
             "pattern = \"bursts\"\nrate = 1\non = 1\noff = 1\nphase = 0",
