@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::catalog::{SchemaKey, SchemaState};
+use super::late::Late;
 use super::read::Job;
 use super::view::ViewState;
 use super::warehouse::WarehouseState;
@@ -43,6 +44,8 @@ pub(super) enum Event {
         run: u64,
     },
     Abort(u64),
+    /// Rows of a system view are shown, that were late.
+    Show(u64),
     /// A view, by its number, may be refreshed by the warehouse itself.
     Auto {
         view: i64,
@@ -132,6 +135,7 @@ pub(crate) struct Engine {
     pub(super) remote: bool,
     pub(super) jobs: Vec<Job>,
     pub(super) view_numbers: i64,
+    pub(super) late: BTreeMap<u64, Late>,
 }
 
 impl Engine {
@@ -177,6 +181,7 @@ impl Engine {
             remote: world.aws.is_some(),
             jobs: Vec::new(),
             view_numbers: 0,
+            late: BTreeMap::new(),
         };
         engine.build(world)?;
         let views: Vec<String> = engine.views.keys().cloned().collect();
@@ -240,6 +245,7 @@ impl Engine {
                 }
             }
             Event::Abort(statement) => self.abort(statement, at),
+            Event::Show(rows) => self.show(rows),
             Event::Auto { view } => self.auto_refresh(view, at),
         }
     }

@@ -6,6 +6,7 @@
 mod auto;
 pub(crate) mod catalog;
 pub(crate) mod engine;
+mod late;
 pub(crate) mod lives;
 pub(crate) mod read;
 mod run;

@@ -285,7 +285,7 @@ impl Engine {
     }
 
     /// The system views' rows of a unit that has ended by itself.
-    fn write_end(&self, number: u64, ended: usize) {
+    fn write_end(&mut self, number: u64, ended: usize) {
         let unit = self
             .statements
             .get(&number)
@@ -294,11 +294,11 @@ impl Engine {
         // The documented texts say of a refresh that could not read only this much.
         let failed = "Refresh failed due to an internal error";
         let status = match unit.status {
-            Status::Finished => unit.refresh_status.as_deref(),
-            Status::Failed => Some(failed),
+            Status::Finished => unit.refresh_status.clone(),
+            Status::Failed => Some(failed.to_owned()),
             Status::Submitted | Status::Picked | Status::Started | Status::Aborted => None,
         };
-        self.write_history(number, ended, status);
+        self.write_history(number, ended, status.as_deref());
     }
 
     pub(super) fn time_out(&mut self, number: u64, at: Moment) {

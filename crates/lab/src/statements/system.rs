@@ -34,7 +34,7 @@ fn user_id(name: &str) -> i64 {
     USER_ID + sum
 }
 
-type Named = Vec<(&'static str, Cell)>;
+pub(super) type Named = Vec<(&'static str, Cell)>;
 
 fn text(value: impl Into<String>) -> Cell {
     Cell::Text(value.into())
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Writes rows into a system view of a warehouse; what it has no column for is left out.
-    fn write(&self, warehouse: &str, view: &str, rows: Vec<Named>) {
+    pub(super) fn write(&self, warehouse: &str, view: &str, rows: Vec<Named>) {
         let relation = self
             .db
             .relations()
@@ -290,14 +290,15 @@ impl Engine {
     }
 
     /// A unit has ended: `SYS_QUERY_HISTORY`, and `SYS_MV_REFRESH_HISTORY` for a refresh.
-    pub(super) fn write_history(&self, number: u64, unit: usize, status_text: Option<&str>) {
+    pub(super) fn write_history(&mut self, number: u64, unit: usize, status_text: Option<&str>) {
         let Some(statement) = self.statements.get(&number) else {
             return;
         };
         let Some(unit) = statement.units.get(unit) else {
             return;
         };
-        let warehouse = &statement.asked.warehouse;
+        let warehouse = statement.asked.warehouse.clone();
+        let ended = unit.updated;
         let started = unit.started.unwrap_or(unit.updated);
         let took = unit.updated.saturating_sub(started);
         let waited = started.saturating_sub(statement.created);
@@ -338,21 +339,21 @@ impl Engine {
             ),
             ("username", text(statement.user.clone())),
         ];
-        self.write(warehouse, "sys_query_history", vec![query]);
-        if let Some(status_text) = status_text {
-            self.write_refresh(statement, unit, status_text);
+        let refresh = status_text.and_then(|text| self.refresh_row(statement, unit, text));
+        self.write(&warehouse, "sys_query_history", vec![query]);
+        if let Some(refresh) = refresh {
+            let rows = vec![refresh];
+            self.write_late(&warehouse, "svl_mv_refresh_status", rows.clone(), ended);
+            self.write_late(&warehouse, "sys_mv_refresh_history", rows, ended);
         }
     }
 
-    fn write_refresh(&self, statement: &Statement, unit: &Unit, status_text: &str) {
-        let Some(state) = unit.view.as_ref().and_then(|id| self.views.get(id)) else {
-            return;
-        };
-        let warehouse = &statement.asked.warehouse;
+    fn refresh_row(&self, statement: &Statement, unit: &Unit, status_text: &str) -> Option<Named> {
+        let state = self.views.get(unit.view.as_ref()?)?;
         let started = unit.started.unwrap_or(unit.updated);
         let took = micros(unit.updated.saturating_sub(started));
         let (_, schema, name) = state.storage();
-        let refresh = vec![
+        Some(vec![
             ("user_id", Cell::Int(user_id(&statement.user))),
             ("userid", Cell::Int(user_id(&statement.user))),
             ("session_id", Cell::Int(statement.pid.unwrap_or_default())),
@@ -373,13 +374,18 @@ impl Engine {
             ("end_time", self.moment_text(unit.updated)),
             ("endtime", self.moment_text(unit.updated)),
             ("duration", took),
-        ];
-        self.write(warehouse, "svl_mv_refresh_status", vec![refresh.clone()]);
-        self.write(warehouse, "sys_mv_refresh_history", vec![refresh]);
+        ])
     }
 
     /// A refresh was committed: what it had scanned.
-    pub(super) fn write_scan(&self, number: u64, unit: usize, id: &str, scan: &Scan, at: Moment) {
+    pub(super) fn write_scan(
+        &mut self,
+        number: u64,
+        unit: usize,
+        id: &str,
+        scan: &Scan,
+        at: Moment,
+    ) {
         let (Some(statement), Some(state)) = (self.statements.get(&number), self.views.get(id))
         else {
             return;
@@ -399,7 +405,7 @@ impl Engine {
             ("query_id", Cell::Int(unit.query_id.unwrap_or_default())),
             ("record_time", self.moment_text(at)),
         ];
-        let warehouse = &statement.asked.warehouse;
+        let warehouse = statement.asked.warehouse.clone();
         let states = scan.shards.iter().map(|shard| {
             let mut row = common.clone();
             row.extend([
@@ -424,7 +430,7 @@ impl Engine {
             ]);
             row
         });
-        self.write(warehouse, "sys_stream_scan_states", states.collect());
+        let states: Vec<Named> = states.collect();
         let errors = scan.skipped.iter().map(|skipped| {
             let mut row = common.clone();
             row.extend([
@@ -444,7 +450,9 @@ impl Engine {
             ]);
             row
         });
-        self.write(warehouse, "sys_stream_scan_errors", errors.collect());
+        let errors: Vec<Named> = errors.collect();
+        self.write_late(&warehouse, "sys_stream_scan_states", states, at);
+        self.write_late(&warehouse, "sys_stream_scan_errors", errors, at);
     }
 
     /// The lab's own external schema, in every database.

@@ -89,6 +89,8 @@ pub(crate) struct Warehouse {
     billing_minimum: Seconds,
     #[serde(default = "default_auto_refresh_every")]
     auto_refresh_every: Seconds,
+    #[serde(default)]
+    history_delay: Seconds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -134,6 +136,11 @@ impl Warehouse {
         self.auto_refresh_every
             .get()
             .max(Duration::from_millis(100))
+    }
+
+    /// How long after its end a refresh is in the system views.
+    pub(crate) fn history_delay(&self) -> Duration {
+        self.history_delay.get()
     }
 
     /// What a waking is billed for at least.
@@ -191,12 +198,12 @@ fn default_base_rpu() -> Amount {
     Amount::new(4.0)
 }
 
-/// A minute, the least that a waking costs (Management Guide, "Billing for Amazon Redshift
-/// Serverless").
 fn default_auto_refresh_every() -> Seconds {
     Seconds::new(Duration::from_secs(10))
 }
 
+/// A minute, the least that a waking costs (Management Guide, "Billing for Amazon Redshift
+/// Serverless").
 fn default_billing_minimum() -> Seconds {
     Seconds::new(Duration::from_secs(60))
 }
