@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use sqlparser::ast::{Query, SetExpr, TableFactor, TableWithJoins};
 
 use query::Translator;
@@ -170,6 +170,58 @@ impl Db {
         let table = quoted(&storage_name(namespace, schema, name));
         self.connection
             .execute(&format!("DELETE FROM {table}"), [])?;
+        Ok(())
+    }
+
+    fn table_with(&self, namespace: &str, name: &str, column: &str) -> Option<String> {
+        let relation = self
+            .relations
+            .iter()
+            .find(|known| known.namespace == namespace && known.name == name)?;
+        let known = relation.columns.iter().any(|known| known.name == column);
+        known.then(|| quoted(&storage(relation)))
+    }
+
+    /// What `column` holds in the oldest of a relation's `n` rows that came last; none where
+    /// there are fewer, or no such column.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(crate) fn nth_newest(
+        &self,
+        namespace: &str,
+        name: &str,
+        column: &str,
+        n: u32,
+    ) -> Result<Option<String>, DbError> {
+        let Some(table) = self.table_with(namespace, name, column) else {
+            return Ok(None);
+        };
+        let column = quoted(column);
+        let oldest = self.connection.query_row(
+            &format!("SELECT {column} FROM {table} ORDER BY rowid DESC LIMIT 1 OFFSET ?1"),
+            [n.saturating_sub(1)],
+            |row| row.get(0),
+        );
+        oldest.optional()
+    }
+
+    /// Removes the rows that have a lesser text in `column`, where there is such a column.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(crate) fn delete_before(
+        &self,
+        namespace: &str,
+        name: &str,
+        column: &str,
+        text: &str,
+    ) -> Result<(), DbError> {
+        if let Some(table) = self.table_with(namespace, name, column) {
+            let column = quoted(column);
+            self.connection
+                .execute(&format!("DELETE FROM {table} WHERE {column} < ?1"), [text])?;
+        }
         Ok(())
     }
 

@@ -136,6 +136,8 @@ pub(crate) struct Engine {
     pub(super) jobs: Vec<Job>,
     pub(super) view_numbers: i64,
     pub(super) late: BTreeMap<u64, Late>,
+    /// When to look next for what the system views no longer show.
+    pub(super) trim_at: Moment,
 }
 
 impl Engine {
@@ -182,6 +184,7 @@ impl Engine {
             jobs: Vec::new(),
             view_numbers: 0,
             late: BTreeMap::new(),
+            trim_at: Moment::ZERO,
         };
         engine.build(world)?;
         let views: Vec<String> = engine.views.keys().cloned().collect();
@@ -213,6 +216,7 @@ impl Engine {
         }
         self.streams.fill(now);
         self.forget(now);
+        self.trim(now);
     }
 
     /// When something happens next, if nobody asks for anything before.

@@ -1,12 +1,33 @@
-//! Decides from when on the system views show a refresh: a warehouse's `history_delay` after
-//! its end.
+//! Decides from when and for how long the system views show a refresh: from a warehouse's
+//! `history_delay` after its end, for seven days or as long as it is one of the newest.
 //!
 //! Deliberately absent: what the rows say. Rows that are late when the lab ends are lost with
 //! it, as statements are.
 
+use std::time::Duration;
+
 use super::engine::{Engine, Event};
 use super::system::Named;
 use crate::clock::Moment;
+use crate::db::timestamp_text;
+
+/// What STL views keep (Developer Guide, "STL views"); that SYS views do too is an assumption.
+const SHOWN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// At most this many refreshes are shown, so that a busy lab does not fill its memory.
+const MOST: u32 = 200_000;
+
+/// How often is looked for what is no longer shown.
+const LOOK: Duration = Duration::from_secs(600);
+
+/// The system views that grow, and the column that tells when a row's statement ended.
+const GROWING: [(&str, &str); 5] = [
+    ("sys_mv_refresh_history", "end_time"),
+    ("svl_mv_refresh_status", "endtime"),
+    ("sys_stream_scan_states", "record_time"),
+    ("sys_stream_scan_errors", "record_time"),
+    ("sys_query_history", "end_time"),
+];
 
 /// Rows that nobody sees yet.
 #[derive(Debug)]
@@ -48,6 +69,37 @@ impl Engine {
             self.write(&late.warehouse, late.view, late.rows);
         }
     }
+
+    /// Takes what is no longer shown out of the system views, where it is time to look.
+    pub(super) fn trim(&mut self, now: Moment) {
+        if now < self.trim_at {
+            return;
+        }
+        self.trim_at = now + LOOK;
+        self.trim_to(now, MOST);
+    }
+
+    fn trim_to(&self, now: Moment, most: u32) {
+        let week_ago = now
+            .checked_sub(SHOWN)
+            .map(|at| timestamp_text(self.utc_us(at)));
+        for warehouse in self.warehouses.keys() {
+            let [(history, ended), ..] = GROWING;
+            let newest = self.db.nth_newest(warehouse, history, ended, most);
+            let trimmed = newest.and_then(|newest| {
+                // Texts of one width: they compare as the times do.
+                let Some(before) = newest.max(week_ago.clone()) else {
+                    return Ok(());
+                };
+                GROWING.into_iter().try_for_each(|(view, column)| {
+                    self.db.delete_before(warehouse, view, column, &before)
+                })
+            });
+            if let Err(error) = trimmed {
+                tracing::error!(warehouse, %error, "cannot trim the system views");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,16 +123,19 @@ max_record = 300
 
 [[streams]]
 name = "s"
+retention = 1_000_000
 
 [[producers]]
 stream = "s"
 pattern = "steady"
 rate = 1
+until = 100
 
 [[producers]]
 stream = "s"
 pattern = "steady"
 rate = 1
+until = 100
 bytes = 400
 
 [[views]]
@@ -144,5 +199,48 @@ service = { fixed = 5 }
         assert_eq!(engine.late.len(), 4);
         engine.advance(Duration::from_secs(60));
         assert!(engine.late.is_empty());
+    }
+
+    #[test]
+    fn a_refresh_leaves_the_system_views_after_seven_days() {
+        const DAY: u64 = 24 * 3600;
+        let mut engine = engine();
+        run(&mut engine, "REFRESH MATERIALIZED VIEW v", 20);
+        run(&mut engine, "REFRESH MATERIALIZED VIEW v", 3 * DAY);
+        for (view, _) in GROWING {
+            assert!(rows(&mut engine, view, 7 * DAY - 100) > 0, "{view}");
+        }
+        let history = "sys_mv_refresh_history";
+        assert_eq!(rows(&mut engine, history, 7 * DAY - 50), 2);
+        engine.advance(Duration::from_secs(7 * DAY + 1_000));
+        assert_eq!(rows(&mut engine, history, 7 * DAY + 1_000), 1);
+        for view in ["sys_stream_scan_errors", "svl_mv_refresh_status"] {
+            let first = rows(&mut engine, view, 7 * DAY + 1_000);
+            assert!(first > 0, "the second refresh is still there");
+        }
+        engine.advance(Duration::from_secs(10 * DAY + 1_000));
+        for view in GROWING.map(|(view, _)| view).into_iter().take(4) {
+            assert_eq!(rows(&mut engine, view, 10 * DAY + 1_000), 0, "{view}");
+        }
+    }
+
+    #[test]
+    fn only_the_newest_refreshes_are_shown_with_what_belongs_to_them() {
+        let mut engine = engine();
+        for second in [20, 40, 60, 80, 100] {
+            run(&mut engine, "REFRESH MATERIALIZED VIEW v", second);
+        }
+        engine.advance(Duration::from_secs(200));
+        let now = Duration::from_secs(200);
+        engine.trim_to(now, 5);
+        assert_eq!(rows(&mut engine, "sys_mv_refresh_history", 200), 5);
+        engine.trim_to(now, 2);
+        for view in [
+            "sys_mv_refresh_history",
+            "svl_mv_refresh_status",
+            "sys_stream_scan_states",
+        ] {
+            assert_eq!(rows(&mut engine, view, 200), 2, "{view}");
+        }
     }
 }
