@@ -38,9 +38,8 @@ impl Engine {
             warehouse.queue.is_empty() && warehouse.running.len() < warehouse.spec.slots()
         });
         let asked = self.statements.values().rev().any(|statement| {
-            let unit = statement.units.first();
-            !statement.status.is_terminal()
-                && unit.is_some_and(|unit| unit.view.as_ref() == Some(&id))
+            let mut units = statement.units.iter();
+            !statement.status.is_terminal() && units.any(|unit| unit.view.as_ref() == Some(&id))
         });
         if idle && !asked && state.auto_refresh {
             let (_, schema, name) = state.storage();
@@ -57,10 +56,8 @@ impl Engine {
                 parameters: Vec::new(),
                 session: None,
             };
-            if let Ok(statement) = self.accept(submission, at)
-                && let Some(statement) = self.statements.get_mut(&statement)
-            {
-                statement.auto = true;
+            if let Err(refusal) = self.accept(submission, true, at) {
+                tracing::error!(view = id, ?refusal, "cannot refresh a view by itself");
             }
         }
         self.expect_auto(&id, at);
@@ -105,5 +102,53 @@ service = { fixed = 25 }
         assert_eq!(created, [10, 40]);
         let filter = crate::statements::engine::Filter::default();
         assert!(engine.list(&filter, None, 10).0.is_empty());
+        let ids = statements.iter().map(|one| &one.id);
+        assert!(ids.into_iter().all(|id| engine.find(id).is_none()));
+    }
+
+    fn refresh(sqls: &[&str]) -> Submission {
+        Submission {
+            sqls: sqls.iter().map(|sql| (*sql).to_owned()).collect(),
+            batch: (sqls.len() > 1).then_some(crate::statements::Mode::AutoCommit),
+            warehouse: "w".to_owned(),
+            database: "dev".to_owned(),
+            name: None,
+            token: None,
+            db_user: None,
+            secret_arn: None,
+            result_format: None,
+            parameters: Vec::new(),
+            session: None,
+        }
+    }
+
+    fn auto_at(engine: &Engine) -> Vec<u64> {
+        let auto = engine.statements().filter(|(_, one)| one.auto);
+        auto.map(|(_, one)| one.created.as_secs()).collect()
+    }
+
+    #[test]
+    fn it_waits_for_a_refresh_of_somebody_else_wherever_that_stands_in_a_batch() {
+        let mut engine = Engine::new(&World::from_toml(WORLD, "test").unwrap(), 1);
+        let asked = refresh(&["SELECT 1", "REFRESH MATERIALIZED VIEW v"]);
+        engine.submit(asked, Duration::from_secs(5)).unwrap();
+        engine.advance(Duration::from_secs(60));
+        // The batch takes from 5 to 30.
+        assert_eq!(auto_at(&engine), [40]);
+    }
+
+    #[test]
+    fn it_does_not_count_among_the_active_statements_of_clients() {
+        let text = format!("[endpoint]\nactive_statements = 1\n{WORLD}");
+        let mut engine = Engine::new(&World::from_toml(&text, "test").unwrap(), 1);
+        engine.advance(Duration::from_secs(15));
+        assert_eq!(auto_at(&engine), [10]);
+        let now = Duration::from_secs(16);
+        assert!(engine.submit(refresh(&["SELECT 1"]), now).is_ok());
+        assert!(engine.submit(refresh(&["SELECT 1"]), now).is_err());
+        engine.advance(Duration::from_secs(40));
+        let now = Duration::from_secs(41);
+        assert!(engine.submit(refresh(&["SELECT 1"]), now).is_ok());
+        assert!(engine.submit(refresh(&["SELECT 1"]), now).is_err());
     }
 }

@@ -310,19 +310,27 @@ impl Engine {
         {
             return Ok(number);
         }
-        self.accept(asked, now)
+        self.accept(asked, false, now)
     }
 
-    /// Takes a statement in.
-    pub(super) fn accept(&mut self, asked: Submission, now: Moment) -> Result<u64, Refusal> {
+    /// Takes a statement in: a client's, or the warehouse's own, of which the Data API does not
+    /// know.
+    pub(super) fn accept(
+        &mut self,
+        asked: Submission,
+        auto: bool,
+        now: Moment,
+    ) -> Result<u64, Refusal> {
         let warehouse = self
             .warehouses
             .get_mut(&asked.warehouse)
             .ok_or(Refusal::NoWarehouse)?;
-        if warehouse.active >= self.active_limit {
-            return Err(Refusal::TooManyActive);
+        if !auto {
+            if warehouse.active >= self.active_limit {
+                return Err(Refusal::TooManyActive);
+            }
+            warehouse.active += 1;
         }
-        warehouse.active += 1;
         let user = asked
             .db_user
             .clone()
@@ -333,7 +341,9 @@ impl Engine {
         let id = uuid::Builder::from_random_bytes(self.ids.bytes16())
             .into_uuid()
             .to_string();
-        self.by_id.insert(id.clone(), number);
+        if !auto {
+            self.by_id.insert(id.clone(), number);
+        }
         if let Some(token) = &asked.token {
             self.tokens.insert(token.clone(), (number, now));
         }
@@ -360,7 +370,7 @@ impl Engine {
             staged: Vec::new(),
             locks: Vec::new(),
             waits_for: None,
-            auto: false,
+            auto,
         };
         self.statements.insert(number, statement);
         self.appoint(picked_at, Event::Picked(number));

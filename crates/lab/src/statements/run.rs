@@ -419,7 +419,9 @@ impl Engine {
                 warehouse.worked(started, at);
             }
             warehouse.running.remove(&number);
-            warehouse.active = warehouse.active.saturating_sub(1);
+            if !statement.auto {
+                warehouse.active = warehouse.active.saturating_sub(1);
+            }
         }
         self.dispatch(&name, at);
     }
