@@ -141,6 +141,16 @@ def test_a_daemon_that_starts_anew_knows_what_its_views_hold(lab, daemon):
     assert len(here.history().of("v")) == 1, "fresh enough: nothing was refreshed for nothing"
 
 
+def test_records_that_show_late_are_not_taken_for_somebody_else_s(lab, daemon):
+    here = lab(world({"v": "service = { fixed = 0.1 }"}, head="history_delay = 5\nmax_record = 100"))
+    running = daemon(config(here.url, {"v": 'target_lag = "4s"'})).wait_ready()
+    told = lambda: running.views()["v"]["records_skipped"]
+    wait_until("what a late record says is heard", told, 30, alive=running.check_alive)
+    shown = running.views()["v"]
+    assert shown["refreshes"] >= 2
+    assert shown["foreign_refreshes"] == 0, shown
+
+
 def test_refreshes_of_somebody_else_count_and_spare_the_daemon_its_own(lab, daemon):
     here = lab(world({"v": "service = { fixed = 0.1 }"}))
     running = daemon(config(here.url, {"v": 'target_lag = "8s"'})).wait_ready()

@@ -26,7 +26,7 @@ use crate::warehouse::{Access, Warehouse};
 /// Two sweeps begin at least so long after each other: under load one covers many.
 const EVERY: Span = Span::from_secs(1);
 const SAMPLED: Span = Span::from_secs(60);
-/// A record may come late: so many sweeps look for one.
+/// A record may come late: a verdict is waited for during so many sweeps.
 const LOOKS: u32 = 3;
 /// Records are read again from so long before the previous sweep, for those that came late.
 const OVERLAP: Span = Span::from_secs(60);
@@ -37,7 +37,7 @@ const RECALL_PATIENCE: Span = Span::from_secs(5);
 const RETRY: Span = Span::from_secs(1);
 const RETRY_MAX: Span = Span::from_secs(600);
 /// Attempts that one sweep asks for.
-const ASKED_MAX: usize = 400;
+const ASKED_MAX: usize = 2_000;
 
 /// What is known of a warehouse's records, and what is wanted of them.
 #[derive(Debug, Default)]
@@ -360,10 +360,11 @@ impl Scheduler {
             }
             // One that ended while the sweep was under way was not asked for.
             *looks += u32::from(asked.finished_at <= begun_at);
-            if *looks >= LOOKS {
+            if *looks == LOOKS {
                 given_up.push(asked.clone());
             }
-            *looks < LOOKS
+            // While a record may still be read, it must not pass for somebody else's.
+            *looks < LOOKS || asked.finished_at >= begun_at.map(|at| at - OVERLAP)
         });
         for asked in given_up {
             if self.awaits(&asked)

@@ -126,6 +126,45 @@ fn a_refresh_without_a_record_counts_as_data_after_three_looks() {
 }
 
 #[test]
+fn a_record_that_comes_after_nobody_waits_is_still_asked_for_by_its_attempt() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    let first = core.attempt("v");
+    for look in [3.2, 4.2, 5.2] {
+        swept(&mut core, look, Sweep::default());
+        core.pass(look + 0.8);
+    }
+    let due = core.due();
+    core.pass(due);
+    assert_eq!(
+        core.finished(due + 3.0, "v", "s2"),
+        ["sweep wh since -55 [v #1, v #2]"]
+    );
+    let mut late = record(1, 0.6, 2.9, Outcome::SomeSkipped);
+    late.read = Some(Read {
+        records: 9,
+        skipped: 4,
+        bytes: 900,
+        newest: None,
+        behind: None,
+        reason: None,
+    });
+    let sweep = Sweep {
+        verdicts: vec![(first, "v".into(), late)],
+        foreign: Vec::new(),
+    };
+    swept(&mut core, due + 3.2, sweep);
+    let shown = core.snapshot("v");
+    assert_eq!((shown.records_skipped, shown.foreign_refreshes), (4, 0));
+    core.pass(due + 5.0);
+    assert!(
+        core.notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Skipped { .. }))
+    );
+}
+
+#[test]
 fn records_that_cannot_be_read_cost_no_refresh() {
     let mut core = started(&[view("v")]);
     core.finished(3.0, "v", "s1");
