@@ -149,6 +149,7 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         | Notice::LeftRunning { .. } => None,
         Notice::Skipped { view, .. } => Some(("skipped", view.as_str(), None)),
         Notice::UnknownStatus { view, .. } => Some(("unknown_status", view.as_str(), None)),
+        Notice::StaleParent { view } => Some(("stale_parent", view.as_str(), None)),
     }
 }
 
@@ -194,6 +195,7 @@ pub fn log(notice: &Notice, held_back: u64) {
         Notice::Foreign { .. }
         | Notice::Skipped { .. }
         | Notice::UnknownStatus { .. }
+        | Notice::StaleParent { .. }
         | Notice::Recreated { .. }
         | Notice::SweepFailed { .. } => records::log(notice, held_back),
         Notice::Stale { attempt } => {

@@ -46,6 +46,9 @@ pub(super) fn view(
     if view.last_outcome == Some(Outcome::Recomputed) {
         sentence += "; its latest refresh computed it from scratch";
     }
+    if view.stale_parent {
+        sentence += "; it stands on another view that was not up to date: list that one too, and name it in `after`";
+    }
     let (times, busy) = view.auto_refreshes;
     if times > 0 {
         sentence += &format!(

@@ -229,6 +229,7 @@ impl Metrics {
             | Notice::BreakerClosed { .. }
             | Notice::Overload { .. }
             | Notice::UnknownStatus { .. }
+            | Notice::StaleParent { .. }
             | Notice::Recreated { .. }
             | Notice::SweepFailed { .. }
             | Notice::LeftRunning { .. } => {}

@@ -16,6 +16,13 @@ pub(super) fn log(notice: &Notice, held_back: Option<u64>) {
             "the warehouse says of a refresh what no rule knows; it counts as data"
         );
     }
+    if let Notice::StaleParent { view } = notice {
+        warn!(
+            %view,
+            held_back,
+            "the view stands on another view that was not up to date: list that one too, and name it in `after`"
+        );
+    }
     if let Notice::Recreated { view } = notice {
         warn!(
             %view,

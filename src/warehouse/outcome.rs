@@ -15,6 +15,8 @@ pub(super) struct Status {
     pub(super) result: Result<Outcome, Arc<str>>,
     /// The text, where a part of it is not known.
     pub(super) unknown: Option<Arc<str>>,
+    /// It says that the view stands on another one, which was not up to date.
+    pub(super) stale_parent: bool,
 }
 
 /// Never `%full%`: "successfully" holds it too.
@@ -52,9 +54,11 @@ const CODES: [(&str, &str); 7] = [
 pub(super) fn read(text: &str, newest: Option<Timestamp>) -> Status {
     let text = text.trim();
     let lower = text.to_lowercase();
+    let stale_parent = BEHIND.iter().any(|words| lower.contains(words));
     let known = |outcome| Status {
         result: Ok(outcome),
         unknown: None,
+        stale_parent,
     };
     if FAILED.iter().any(|mark| lower.contains(mark)) {
         return failed(text);
@@ -75,6 +79,7 @@ pub(super) fn read(text: &str, newest: Option<Timestamp>) -> Status {
         return Status {
             result: Ok(Outcome::Data),
             unknown: Some(text.into()),
+            stale_parent,
         };
     };
     let has = |qualifier: &str| qualifiers.contains(qualifier);
@@ -101,6 +106,7 @@ pub(super) fn read(text: &str, newest: Option<Timestamp>) -> Status {
     Status {
         result: Ok(outcome),
         unknown: odd.then(|| text.into()),
+        stale_parent,
     }
 }
 
@@ -108,6 +114,7 @@ fn failed(text: &str) -> Status {
     Status {
         result: Err(text.into()),
         unknown: None,
+        stale_parent: false,
     }
 }
 
@@ -162,6 +169,7 @@ mod tests {
             let status = read(&text, None);
             assert_eq!(status.result, Ok(outcome), "{text}");
             assert_eq!(status.unknown, None, "{text}");
+            assert_eq!(status.stale_parent, text.contains("depends on"), "{text}");
         }
     }
 

@@ -399,6 +399,7 @@ impl Client {
             ended_at: self.own_time(&text("t1"))?.max(began_at),
             result: status.result,
             unknown: status.unknown,
+            stale_parent: status.stale_parent,
             read,
         };
         Some((view.view.clone(), by, record))

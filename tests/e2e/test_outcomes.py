@@ -81,6 +81,9 @@ def test_every_status_text_is_counted_as_what_it_says(lab, daemon):
     (anew,) = running.complaints("from scratch")
     assert views[anew["view"]] == "Refresh successfully recomputed MV from scratch"
     shown = running.views()
+    orphans = {line["view"] for line in running.complaints("name it in `after`")}
+    assert orphans == {name for name, text in views.items() if "depends on" in text}
+    assert all(("name it in `after`" in view["explain"]) == (name in orphans) for name, view in shown.items())
     empty = next(name for name, text in views.items() if TEXTS[text] == "all_skipped")
     assert shown[empty]["alert"]["reason"] == "all_skipped"
     assert metrics.sum("tidekeeper_view_alert", view=empty, reason="all_skipped") == 1

@@ -405,6 +405,10 @@ pub enum Notice {
         view: ViewId,
         text: Arc<str>,
     },
+    /// The view stands on a view that was not up to date, and follows none.
+    StaleParent {
+        view: ViewId,
+    },
     /// The view was dropped and created again: what was learned of it is forgotten.
     Recreated {
         view: ViewId,

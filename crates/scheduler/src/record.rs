@@ -77,6 +77,8 @@ pub struct Record {
     pub result: Result<Outcome, Arc<str>>,
     /// A status that no rule knows, as it stands.
     pub unknown: Option<Arc<str>>,
+    /// It says that the view stands on another one, which was not up to date.
+    pub stale_parent: bool,
     /// Where the scan's own records could be read.
     pub read: Option<Read>,
 }

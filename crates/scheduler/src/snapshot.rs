@@ -70,6 +70,8 @@ pub struct ViewSnapshot {
     pub schedule: Option<ScheduleId>,
     /// It stands on other views, and is refreshed after them.
     pub follows: bool,
+    /// The warehouse says that it stands on a view that was not up to date, and it follows none.
+    pub stale_parent: bool,
     /// P: how long after `data_ts` the next refresh starts.
     pub interval: Option<Span>,
     /// d̂ of the fixed part of a refresh, and e^q.
@@ -346,6 +348,7 @@ impl Scheduler {
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),
             follows: !view.spec.after.is_empty(),
+            stale_parent: view.misses_a_parent(),
             interval,
             expected_duration: view
                 .present_model()

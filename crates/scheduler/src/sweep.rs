@@ -450,6 +450,8 @@ impl Scheduler {
         let skipped = record.read.as_ref().map_or(0, |read| read.skipped);
         view.skipped += skipped;
         view.behind = record.read.as_ref().and_then(|read| read.behind);
+        view.stale_parent = record.stale_parent;
+        let misses_a_parent = view.misses_a_parent();
         let reason = record.read.as_ref().and_then(|read| read.reason.clone());
         if all && view.alert.is_none() {
             let text = reason
@@ -472,7 +474,11 @@ impl Scheduler {
             });
         }
         if let Some(text) = record.unknown.clone() {
-            self.notice(Notice::UnknownStatus { view: id, text });
+            let view = id.clone();
+            self.notice(Notice::UnknownStatus { view, text });
+        }
+        if misses_a_parent {
+            self.notice(Notice::StaleParent { view: id });
         }
     }
 

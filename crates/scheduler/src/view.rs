@@ -80,6 +80,8 @@ pub(crate) struct View {
     /// Records between what the latest refresh read and the end of the stream.
     pub(crate) behind: Option<u64>,
     pub(crate) skipped: u64,
+    /// The latest record says that it stands on a view that was not up to date.
+    pub(crate) stale_parent: bool,
     pub(crate) foreign: u64,
     /// AUTO REFRESH's among them, and how long they took together.
     pub(crate) auto: (u64, Span),
@@ -399,6 +401,7 @@ impl View {
             last_outcome: None,
             behind: None,
             skipped: 0,
+            stale_parent: false,
             foreign: 0,
             auto: (0, Span::ZERO),
         }
@@ -427,6 +430,11 @@ impl View {
         self.feasibility = Feasibility::default();
         self.rate = None;
         self.alert = None;
+    }
+
+    /// Whether it stands on a view that nobody has named as its parent.
+    pub(crate) fn misses_a_parent(&self) -> bool {
+        self.stale_parent && self.spec.after.is_empty()
     }
 
     /// d̂ for a gap; before any sample a guess from the target.

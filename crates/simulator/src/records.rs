@@ -84,6 +84,7 @@ impl World {
             ended_at: at,
             result: Ok(outcome),
             unknown: None,
+            stale_parent: false,
             read: None,
         })
     }

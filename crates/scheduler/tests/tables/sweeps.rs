@@ -16,6 +16,7 @@ fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record 
         ended_at: at(ended),
         result: Ok(outcome),
         unknown: None,
+        stale_parent: false,
         read: None,
     }
 }
@@ -162,6 +163,24 @@ fn a_record_that_comes_after_nobody_waits_is_still_asked_for_by_its_attempt() {
             .iter()
             .any(|notice| matches!(notice, Notice::Skipped { .. }))
     );
+}
+
+#[test]
+fn a_view_whose_parents_nobody_has_named_is_told_of() {
+    for (after, told) in [(Vec::new(), true), (vec!["parent".into()], false)] {
+        let mut child = view("v");
+        child.after = after;
+        let views = [view("parent"), child];
+        let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &views);
+        swept(&mut core, 0.5, Sweep::default());
+        core.finished(3.0, "parent", "s1");
+        let mut theirs = record(1, 1.0, 2.0, Outcome::NoData);
+        theirs.stale_parent = true;
+        others(&mut core, 3.2, RefreshedBy::Statement, theirs);
+        let notice = Notice::StaleParent { view: "v".into() };
+        assert_eq!(core.notices.contains(&notice), told);
+        assert_eq!(core.snapshot("v").stale_parent, told);
+    }
 }
 
 #[test]

@@ -191,6 +191,7 @@ impl Observer for Judge {
             | Notice::Foreign { .. }
             | Notice::Skipped { .. }
             | Notice::UnknownStatus { .. }
+            | Notice::StaleParent { .. }
             | Notice::Recreated { .. }
             | Notice::SweepFailed { .. }
             | Notice::Stale { .. }
