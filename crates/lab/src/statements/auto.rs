@@ -43,18 +43,11 @@ impl Engine {
         });
         if idle && !asked && state.auto_refresh {
             let (_, schema, name) = state.storage();
+            let (warehouse, database) = (view.warehouse.get_ref(), view.database.get_ref());
+            let sql = format!("REFRESH MATERIALIZED VIEW \"{schema}\".\"{name}\"");
             let submission = Submission {
-                sqls: vec![format!("REFRESH MATERIALIZED VIEW \"{schema}\".\"{name}\"")],
-                batch: None,
-                warehouse: view.warehouse.get_ref().clone(),
-                database: view.database.get_ref().clone(),
-                name: None,
-                token: None,
                 db_user: view.owner.clone(),
-                secret_arn: None,
-                result_format: None,
-                parameters: Vec::new(),
-                session: None,
+                ..Submission::new((warehouse, database), vec![sql], None)
             };
             if let Err(refusal) = self.accept(submission, true, at) {
                 tracing::error!(view = id, ?refusal, "cannot refresh a view by itself");
@@ -107,19 +100,9 @@ service = { fixed = 25 }
     }
 
     fn refresh(sqls: &[&str]) -> Submission {
-        Submission {
-            sqls: sqls.iter().map(|sql| (*sql).to_owned()).collect(),
-            batch: (sqls.len() > 1).then_some(crate::statements::Mode::AutoCommit),
-            warehouse: "w".to_owned(),
-            database: "dev".to_owned(),
-            name: None,
-            token: None,
-            db_user: None,
-            secret_arn: None,
-            result_format: None,
-            parameters: Vec::new(),
-            session: None,
-        }
+        let batch = (sqls.len() > 1).then_some(crate::statements::Mode::AutoCommit);
+        let sqls = sqls.iter().map(|sql| (*sql).to_owned()).collect();
+        Submission::new(("w", "dev"), sqls, batch)
     }
 
     fn auto_at(engine: &Engine) -> Vec<u64> {

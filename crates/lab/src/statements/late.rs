@@ -151,19 +151,7 @@ service = { fixed = 5 }
     }
 
     fn run(engine: &mut Engine, sql: &str, at: u64) -> u64 {
-        let asked = Submission {
-            sqls: vec![sql.to_owned()],
-            batch: None,
-            warehouse: "w".to_owned(),
-            database: "dev".to_owned(),
-            name: None,
-            token: None,
-            db_user: None,
-            secret_arn: None,
-            result_format: None,
-            parameters: Vec::new(),
-            session: None,
-        };
+        let asked = Submission::new(("w", "dev"), vec![sql.to_owned()], None);
         engine.submit(asked, Duration::from_secs(at)).unwrap()
     }
 

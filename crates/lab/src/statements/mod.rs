@@ -101,6 +101,29 @@ pub(crate) struct Submission {
     pub(crate) session: Option<String>,
 }
 
+impl Submission {
+    /// Statements and where they run, and nothing that need not be said.
+    pub(crate) fn new(
+        (warehouse, database): (&str, &str),
+        sqls: Vec<String>,
+        batch: Option<Mode>,
+    ) -> Self {
+        Self {
+            sqls,
+            batch,
+            warehouse: warehouse.to_owned(),
+            database: database.to_owned(),
+            name: None,
+            token: None,
+            db_user: None,
+            secret_arn: None,
+            result_format: None,
+            parameters: Vec::new(),
+            session: None,
+        }
+    }
+}
+
 /// A statement that was accepted.
 #[derive(Debug)]
 pub(crate) struct Statement {

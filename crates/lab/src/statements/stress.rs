@@ -72,19 +72,8 @@ fn submission(dice: &mut Dice) -> Submission {
     } else {
         1
     };
-    Submission {
-        sqls: (0..texts).map(|_| dice.pick(&SQLS).to_owned()).collect(),
-        batch,
-        warehouse: "w".to_owned(),
-        database: "dev".to_owned(),
-        name: None,
-        token: None,
-        db_user: None,
-        secret_arn: None,
-        result_format: None,
-        parameters: Vec::new(),
-        session: None,
-    }
+    let sqls = (0..texts).map(|_| dice.pick(&SQLS).to_owned()).collect();
+    Submission::new(("w", "dev"), sqls, batch)
 }
 
 /// What must hold at every moment.

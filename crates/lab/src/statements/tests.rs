@@ -81,19 +81,8 @@ fn engine() -> Engine {
 }
 
 fn asked(sqls: &[&str], batch: Option<Mode>) -> Submission {
-    Submission {
-        sqls: sqls.iter().map(|sql| (*sql).to_owned()).collect(),
-        batch,
-        warehouse: "w".to_owned(),
-        database: "dev".to_owned(),
-        name: None,
-        token: None,
-        db_user: None,
-        secret_arn: None,
-        result_format: None,
-        parameters: Vec::new(),
-        session: None,
-    }
+    let sqls = sqls.iter().map(|sql| (*sql).to_owned()).collect();
+    Submission::new(("w", "dev"), sqls, batch)
 }
 
 fn refresh(view: &str) -> Submission {
