@@ -25,8 +25,9 @@ const LATEST: u32 = 250;
 const LATEST_OF_DAY: u32 = 50;
 /// The scan's records are many; the look back at the start reads so far.
 const SCANS_SINCE: Span = Span::from_secs(900);
-/// Views that are named in a statement (it may have 100 KB); beyond, time alone selects.
-const NAMES_MAX: usize = 400;
+/// Bytes of names, which a statement holds three times (it may have 100 KB); beyond, time alone
+/// selects.
+const NAMES_MAX: usize = 30_000;
 
 /// Which parts of the statement this warehouse and user can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +110,11 @@ impl Form {
         (since, latest): (&str, u32),
         scans_since: &str,
     ) -> String {
+        let names = names.join(", ");
         let named = if names.len() > NAMES_MAX {
             String::new()
         } else {
-            format!("mv_name IN ({}) AND ", names.join(", "))
+            format!("mv_name IN ({names}) AND ")
         };
         let identity = if self.sys_history && self.identity {
             "mv_id::varchar"

@@ -3,6 +3,7 @@
 use tidekeeper_scheduler::FailureClass::{self, *};
 
 use super::classify::{Stage, service_error, stage, statement_error};
+use super::sweep::Form;
 use super::*;
 
 /// Code, status, message → may it have been executed, and what now.
@@ -339,4 +340,17 @@ fn names_in_sql_cannot_leave_their_quotes() {
             "SET enable_case_sensitive_identifier TO true"
         ]
     );
+}
+
+#[test]
+fn a_sweep_of_many_views_fits_into_a_statement() {
+    let now = "2026-01-01 00:00:00.000000";
+    for (views, named) in [(100, true), (1_000, false)] {
+        let names: Vec<String> = (0..views)
+            .map(|view| sql::literal(&format!("{}{view}", "n".repeat(120))))
+            .collect();
+        let text = Form::default().sql(&names, (now, 50), now);
+        assert!(text.len() < 100_000, "{views}: {}", text.len());
+        assert_eq!(text.contains("mv_name IN"), named, "{views}");
+    }
 }
