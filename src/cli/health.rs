@@ -1,4 +1,4 @@
-//! `tidekeeper healthcheck`: whose address to ask.
+//! `tidekeeper healthcheck` and `report`: whose address to ask.
 //!
 //! Decides: the address given, else the one in the configuration the daemon runs with, else
 //! the one in the environment, else the default.
@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 use super::healthcheck;
 use crate::config::{self, Source};
@@ -26,6 +28,21 @@ impl Args {
     /// The address to ask.
     pub(super) fn address(&self) -> SocketAddr {
         self.address.unwrap_or_else(|| configured(self))
+    }
+
+    /// The same for somebody who waits for an answer: with a configuration that is not there
+    /// they would be told of another daemon.
+    ///
+    /// # Errors
+    /// When the configuration decides and cannot be read.
+    pub(super) fn sure_address(&self) -> anyhow::Result<SocketAddr> {
+        if self.address.is_none()
+            && let Some(path) = self.config.as_deref()
+            && path.as_os_str() != "-"
+        {
+            std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        Ok(self.address())
     }
 }
 
@@ -50,4 +67,24 @@ fn configured(args: &Args) -> SocketAddr {
         .map(|config| config.daemon.listen)
         .or(overridden)
         .unwrap_or(config::LISTEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_is_not_there_is_said_unless_the_address_is_given() {
+        let args = Args {
+            address: None,
+            config: Some("no/such/file.toml".into()),
+        };
+        let error = args.sure_address().unwrap_err().to_string();
+        assert_eq!(error, "cannot read no/such/file.toml");
+        let named = Args {
+            address: Some(([127, 0, 0, 1], 1).into()),
+            ..args
+        };
+        assert_eq!(named.sure_address().unwrap().port(), 1);
+    }
 }

@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let address = reachable(args.daemon.address()).to_string();
+    let address = reachable(args.daemon.sure_address()?).to_string();
     if let Some(directory) = &args.record {
         let recording: Recording = serde_json::from_str(&ask(&address, RECORDING).await?)
             .context("the daemon's answer is no recording: is it of this version?")?;
