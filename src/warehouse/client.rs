@@ -13,6 +13,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_redshiftdata::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_redshiftdata::operation::describe_statement::DescribeStatementOutput;
+use aws_sdk_redshiftdata::operation::list_statements::ListStatementsOutput;
 use aws_sdk_redshiftdata::primitives::DateTime;
 use aws_sdk_redshiftdata::types::{ExecutionMode, StatusString};
 use tidekeeper_scheduler::{
@@ -35,6 +36,7 @@ const SUBMIT_GRACE: Duration = Duration::from_secs(5);
 /// Pages of a hundred statements that a scan reads for each status.
 const PAGES_MAX: usize = 20;
 const PAGE_SIZE: i32 = 100;
+const PAGE_TRIES: u32 = 3;
 /// A better estimate of the server's clock is forgotten after this, so that a stepped clock
 /// is followed.
 const OFFSET_LIFE: Span = Span::from_secs(600);
@@ -259,9 +261,7 @@ impl Client {
                     let wrong = format!("more than {} statements are {status}", PAGES_MAX * 100);
                     return Err(Failure::new(FailureClass::Unknown, &wrong));
                 }
-                self.limits.list.turn((self.life.now)()).await;
-                let output = self.list_page(&status, next).await;
-                let output = output.map_err(|call| call.failure)?;
+                let output = self.sure_page(&status, next).await?;
                 for statement in output.statements() {
                     if let Some(name) = statement.statement_name() {
                         let listed = Listed {
@@ -280,12 +280,36 @@ impl Client {
         Ok(active)
     }
 
+    /// A page that fails is asked for again in its next turn: a look that began anew would
+    /// hardly ever end where one call in seven fails.
+    async fn sure_page(
+        &self,
+        status: &StatusString,
+        next: Option<String>,
+    ) -> Result<ListStatementsOutput, Failure> {
+        let mut tries = 1;
+        loop {
+            self.limits.list.turn((self.life.now)()).await;
+            let failure = match self.list_page(status, next.clone()).await {
+                Ok(page) => return Ok(page),
+                Err(call) => call.failure,
+            };
+            let passing = matches!(
+                failure.class,
+                FailureClass::Throttled | FailureClass::Transient
+            );
+            if !passing || tries == PAGE_TRIES {
+                return Err(failure);
+            }
+            tries += 1;
+        }
+    }
+
     async fn list_page(
         &self,
         status: &StatusString,
         next: Option<String>,
-    ) -> Result<aws_sdk_redshiftdata::operation::list_statements::ListStatementsOutput, CallFailure>
-    {
+    ) -> Result<ListStatementsOutput, CallFailure> {
         self.check_region()?;
         let mut call = self
             .api

@@ -60,11 +60,13 @@ def test_a_bad_endpoint_costs_calls_but_neither_doubles_nor_starves_a_view(lab, 
         finished += done
         # Its wanted rate is one refresh each (target - duration); faults make it more careful,
         # never idle, and never a loop.
-        assert done >= 0.7 * WATCHED_S / lag, f"{view}: {done} refreshes in {WATCHED_S} s"
+        assert done >= 0.5 * WATCHED_S / lag, f"{view}: {done} refreshes in {WATCHED_S} s"
         assert done <= 2 * WATCHED_S / (lag - service) + 3, f"{view}: {done} refreshes in {WATCHED_S} s"
         ends = [s["finished_s"] for s in after.finished(view)]
         longest = max(b - a for a, b in zip(ends, ends[1:]))
         assert longest <= 3 * lag, f"{view} was left alone for {longest:.1f} s"
+    wanted = sum(WATCHED_S / lag for lag, _ in VIEWS.values())
+    assert finished >= 0.8 * wanted, f"{finished} refreshes in {WATCHED_S} s"
     calls = sum(after.calls.values()) - sum(before.calls.values())
     assert calls <= 8 * finished, f"{calls} calls for {finished} refreshes: {after.calls}"
 

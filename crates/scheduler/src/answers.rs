@@ -12,7 +12,7 @@ use crate::law::{doubling, unit_interval};
 use crate::plan::StatementId;
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
-use crate::view::{Ask, Attempt, State};
+use crate::view::{Ask, Attempt, State, View};
 
 /// A submit without an answer is looked up after this: it may still be on its way.
 const RESOLVE_AFTER: Span = Span::from_millis(500);
@@ -113,7 +113,8 @@ impl Scheduler {
                 self.repeat_or_give_up(slot, attempt);
             }
             ResolveAnswer::CallFailed(failure) => {
-                self.call_failed(slot, failure, Span::from_secs(1), RESOLVE_BACKOFF_MAX);
+                let most = self.view(slot).map_or(RESOLVE_BACKOFF_MAX, patience);
+                self.call_failed(slot, failure, RESOLVE_AFTER, most);
             }
         }
     }
@@ -140,8 +141,9 @@ impl Scheduler {
             return;
         };
         view.unanswered = Some(failure.clone());
+        let patience = patience(view);
         let view = view.spec.id.clone();
-        let wait = doubling(RESOLVE_AFTER, attempt.call_failures, RESOLVE_BACKOFF_MAX);
+        let wait = doubling(RESOLVE_AFTER, attempt.call_failures, patience);
         attempt.call_failures += 1;
         attempt.clean = false;
         attempt.foreseen = None;
@@ -436,6 +438,14 @@ impl Scheduler {
             | State::Paused => None,
         }
     }
+}
+
+/// How long a submit's fate may stay unasked: nothing else is sent for the view until it is
+/// known, so this is as short as the wait after a failure (control law §8). What is asked is
+/// shared by the whole warehouse and paced by the shell.
+fn patience(view: &View) -> Span {
+    let half = view.spec.target_lag / 2;
+    half.max(RESOLVE_AFTER).min(RESOLVE_BACKOFF_MAX)
 }
 
 /// When describe polling should ask next.

@@ -73,6 +73,28 @@ fn a_submit_that_does_not_run_is_repeated_under_its_own_name() {
 }
 
 #[test]
+fn a_look_up_that_fails_is_repeated_within_half_the_target_lag() {
+    for (target, most) in [(6, 3.0), (3600, 30.0)] {
+        let mut hasty = view("v");
+        hasty.target_lag = Span::from_secs(target);
+        let (mut core, _) = Core::started(4, &[hasty]);
+        core.lost(1.0, "v");
+        let (mut now, mut longest) = (1.5, 0.0_f64);
+        assert_eq!(core.pass(now), ["resolve v #1"]);
+        for _ in 0..20 {
+            let failed = ResolveAnswer::CallFailed(failure(FailureClass::Throttled));
+            assert!(core.resolved(now, "v", failed).is_empty());
+            let again = core.due();
+            longest = longest.max(again - now);
+            assert_eq!(core.pass(again), ["resolve v #1"]);
+            now = again;
+        }
+        let jitter = longest / most;
+        assert!((0.75..=1.25).contains(&jitter), "{target}: {longest}");
+    }
+}
+
+#[test]
 fn a_question_that_fails_is_asked_again_and_the_statement_is_not_abandoned() {
     let (mut core, _) = Core::started(4, &[view("v")]);
     core.running(30.0, "v", "s1");
