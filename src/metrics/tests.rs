@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidekeeper_scheduler::{AttemptId, Event, FailureClass, Mode, ScheduleId, ViewId, WarehouseId};
+use tidekeeper_scheduler::{
+    AttemptId, Event, FailureClass, Mode, Outcome, ScheduleId, StateName, ViewId, WaitReason,
+    WarehouseId,
+};
 
 use crate::stream::Fact;
 
@@ -154,6 +157,47 @@ fn the_table_for_readers_lists_every_metric_as_declared_and_no_other() {
         })
         .collect();
     assert_eq!(rows, declared);
+}
+
+#[test]
+fn the_table_for_readers_names_every_value_of_the_closed_lists() {
+    let table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
+    let reasons = || WaitReason::ALL.into_iter();
+    let outcomes = [
+        Outcome::Data,
+        Outcome::NoData,
+        Outcome::MoreData { up_to: None },
+        Outcome::SomeSkipped,
+        Outcome::AllSkipped,
+        Outcome::Recomputed,
+    ];
+    let classes = FailureClass::ALL.map(FailureClass::label);
+    let lists: [(&str, Vec<&str>); 5] = [
+        ("view_state", StateName::ALL.map(StateName::label).into()),
+        (
+            "view_wait_reason",
+            reasons().map(WaitReason::label).collect(),
+        ),
+        (
+            "deferred_views",
+            reasons()
+                .filter(|reason| reason.is_deferral())
+                .map(WaitReason::label)
+                .collect(),
+        ),
+        ("refreshes_total", outcomes.map(Outcome::label).into()),
+        ("refreshes_total", classes.into()),
+    ];
+    for (metric, labels) in lists {
+        let head = format!("| `tidekeeper_{metric}` |");
+        let row = table.lines().find(|line| line.starts_with(&head)).unwrap();
+        let words: BTreeSet<&str> = row
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        for label in labels {
+            assert!(words.contains(label), "{metric}: {label}");
+        }
+    }
 }
 
 #[test]
@@ -403,7 +447,7 @@ fn stale_answers_are_counted() {
     let answer = tidekeeper_scheduler::DescribeAnswer::Status(
         tidekeeper_scheduler::StatementStatus::Finished {
             at: None,
-            outcome: tidekeeper_scheduler::Outcome::NoData,
+            outcome: Outcome::NoData,
         },
     );
     for _ in 0..2 {
