@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
 use super::healthcheck;
 use crate::config::{self, Source};
 
@@ -30,19 +28,23 @@ impl Args {
         self.address.unwrap_or_else(|| configured(self))
     }
 
-    /// The same for somebody who waits for an answer: with a configuration that is not there
-    /// they would be told of another daemon.
+    /// The same for somebody who waits for an answer: past a configuration that does not say
+    /// where the daemon listens they would be told of another daemon.
     ///
     /// # Errors
-    /// When the configuration decides and cannot be read.
+    /// When a configuration is named and cannot be read; the text tells every mistake.
     pub(super) fn sure_address(&self) -> anyhow::Result<SocketAddr> {
-        if self.address.is_none()
-            && let Some(path) = self.config.as_deref()
-            && path.as_os_str() != "-"
-        {
-            std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if self.address.is_some() || self.config.is_none() {
+            return Ok(self.address());
         }
-        Ok(self.address())
+        let environment = super::environment();
+        let source = Source::choose(self.config.as_deref(), &environment)?;
+        let loaded = config::load(&source, &environment);
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        match loaded.config {
+            Some(config) => Ok(config.daemon.listen),
+            None => anyhow::bail!("{}", problems.join("\n")),
+        }
     }
 }
 
@@ -74,17 +76,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_that_is_not_there_is_said_unless_the_address_is_given() {
-        let args = Args {
-            address: None,
-            config: Some("no/such/file.toml".into()),
-        };
-        let error = args.sure_address().unwrap_err().to_string();
-        assert_eq!(error, "cannot read no/such/file.toml");
-        let named = Args {
-            address: Some(([127, 0, 0, 1], 1).into()),
-            ..args
-        };
-        assert_eq!(named.sure_address().unwrap().port(), 1);
+    fn a_configuration_that_cannot_be_read_is_said_unless_the_address_is_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let mistaken = directory.path().join("mistaken.toml");
+        std::fs::write(&mistaken, "[daemon\n").unwrap();
+        for (path, part) in [
+            (PathBuf::from("no/such/file.toml"), "no/such/file.toml"),
+            (mistaken, "mistaken.toml:1"),
+        ] {
+            let args = Args {
+                address: None,
+                config: Some(path),
+            };
+            let error = args.sure_address().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            let named = Args {
+                address: Some(([127, 0, 0, 1], 1).into()),
+                ..args
+            };
+            assert_eq!(named.sure_address().unwrap().port(), 1);
+        }
     }
 }
