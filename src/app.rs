@@ -376,7 +376,9 @@ impl Daemon {
                     if view.refresh_at.contains(&cron) {
                         let view = ViewId::from(id.as_str());
                         let origin = Origin::Pinned;
-                        self.send(Event::Refresh { view, origin }).await;
+                        let event = Event::Refresh { view, origin };
+                        self.observer.rehearse(event.clone());
+                        self.send(event).await;
                     }
                 }
             }
