@@ -143,6 +143,7 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         | Notice::BreakerClosed { .. }
         | Notice::Overload { .. }
         | Notice::Foreign { .. }
+        | Notice::Read { .. }
         | Notice::Recreated { .. }
         | Notice::SweepFailed { .. }
         | Notice::Stale { .. }
@@ -192,6 +193,8 @@ pub fn log(notice: &Notice, held_back: u64) {
         Notice::BreakerOpened { .. } | Notice::BreakerClosed { .. } | Notice::Overload { .. } => {
             log_warehouse(notice);
         }
+        // The report's business.
+        Notice::Read { .. } => {}
         Notice::Foreign { .. }
         | Notice::Skipped { .. }
         | Notice::UnknownStatus { .. }

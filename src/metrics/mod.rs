@@ -212,6 +212,7 @@ impl Metrics {
             // which the snapshot shows.
             Notice::WouldRefresh { .. }
             | Notice::Adopted { .. }
+            | Notice::Read { .. }
             | Notice::Unsure { .. }
             | Notice::Resolved { .. }
             | Notice::CallFailed { .. }

@@ -15,14 +15,16 @@ mod ledger;
 mod recording;
 mod rehearsal;
 pub(crate) mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidekeeper_scheduler::{
-    Billing, Event, Foreign, Mode, Notice, Outcome, Plan, RefreshedBy, Seen, Snapshot, Span,
-    Timestamp, ViewId, WarehouseId,
+    Billing, Event, FailureClass, Foreign, Mode, Notice, Outcome, Outcomes, Plan, RefreshedBy,
+    Seen, Snapshot, Span, Timestamp, ViewId, WarehouseId,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -100,6 +102,10 @@ struct Warehouse {
     awake: AwakeLedger,
     /// Up to when its records of refreshes have been read.
     records_until: Option<Timestamp>,
+    /// Its records are not to be read.
+    records_off: bool,
+    /// Why they cannot be read now.
+    records_failure: Option<Arc<str>>,
 }
 
 /// What is known of a stream's arrivals.
@@ -109,13 +115,16 @@ struct Arrivals {
     told: Runs,
     /// Of the views that read it.
     views: Vec<ViewId>,
-    /// A probe has looked: until then nothing is known.
-    looked: bool,
+    /// When a probe last told what is unread: nothing is known of the time after.
+    looked_at: Option<Timestamp>,
 }
 
 impl Arrivals {
-    fn known(&self) -> Option<&Runs> {
-        self.looked.then_some(&self.exact)
+    /// What has arrived, and up to when that is all. Where nobody has looked for a day, the
+    /// stream is one without a probe.
+    fn known(&self, now: Timestamp) -> Option<(&Runs, Timestamp)> {
+        let looked_at = self.looked_at.filter(|at| *at >= now - KEPT)?;
+        Some((&self.exact, looked_at))
     }
 }
 
@@ -165,7 +174,7 @@ impl Observer {
         let Some(known) = estate.streams.get_mut(stream) else {
             return;
         };
-        known.looked = true;
+        known.looked_at = known.looked_at.max(Some(at));
         for (first, last) in arrivals {
             known.exact.add(*first, *last);
             let told = if first == last {
@@ -195,6 +204,26 @@ impl Observer {
         if let Notice::Foreign { view, refresh } = notice {
             self.estate().foreign(view, refresh);
         }
+        if let Notice::Read {
+            view,
+            began_at,
+            read,
+        } = notice
+            && let Some(view) = self.estate().views.get_mut(view)
+        {
+            view.volumes.read(*began_at, read);
+        }
+        if let Notice::Failed {
+            view,
+            failure,
+            duration,
+            ..
+        } = notice
+        {
+            let now = self.clock.now();
+            self.estate()
+                .failed(view, failure.class, now - *duration, now);
+        }
         if let Notice::Refreshed {
             view,
             outcome,
@@ -220,7 +249,9 @@ impl Observer {
         let mut estate = self.estate();
         for known in &snapshot.warehouses {
             if let Some(warehouse) = estate.warehouses.get_mut(&known.warehouse) {
-                warehouse.records_until = known.records_until;
+                warehouse.records_until = known.records_until.filter(|_| known.sweeps > 0);
+                let failure = known.sweep_failure.as_ref();
+                warehouse.records_failure = failure.map(|failure| Arc::clone(&failure.message));
             }
         }
         for known in &snapshot.views {
@@ -330,7 +361,7 @@ impl Estate {
                 exact: Runs::at_most(ARRIVALS),
                 told: Runs::at_most(ARRIVALS),
                 views: Vec::new(),
-                looked: false,
+                looked_at: None,
             });
             let views = stream.views.clone();
             let arrivals = Arrivals { views, ..arrivals };
@@ -347,6 +378,7 @@ impl Estate {
                 Billing::Serverless => Some(spec.wake_minimum),
                 Billing::Provisioned => None,
             };
+            warehouse.records_off = spec.outcomes == Outcomes::Off;
             warehouse.price_per_hour = prices.get(&spec.id).copied();
             self.warehouses.insert(spec.id.clone(), warehouse);
         }
@@ -377,6 +409,27 @@ impl Estate {
         self.refreshed(id, refreshed);
     }
 
+    /// An attempt of this daemon that ended badly. Only of some it is sure that they ran.
+    fn failed(&mut self, id: &ViewId, class: FailureClass, began_at: Timestamp, at: Timestamp) {
+        let refreshed = Refreshed {
+            by: Who::Tidekeeper,
+            began_at,
+            ended_at: at,
+            failed: true,
+            holds: None,
+        };
+        let ran = [
+            FailureClass::Data,
+            FailureClass::TimedOut,
+            FailureClass::Cancelled,
+        ];
+        if ran.contains(&class) {
+            self.refreshed(id, refreshed);
+        } else if let Some(view) = self.views.get_mut(id) {
+            view.seen.refreshed(refreshed);
+        }
+    }
+
     fn refreshed(&mut self, id: &ViewId, refreshed: Refreshed) {
         let Some(view) = self.views.get_mut(id) else {
             return;
@@ -398,12 +451,21 @@ impl Estate {
             return;
         }
         self.settled_at = Some(now);
-        let Self { views, streams, .. } = self;
+        let Self {
+            views,
+            streams,
+            warehouses,
+            ..
+        } = self;
         for view in views.values_mut() {
             let arrivals = view.stream.as_ref().and_then(|name| streams.get(name));
-            let exact = arrivals.and_then(Arrivals::known);
-            let seen = view.seen.settle(now, exact);
-            let rehearsed = view.rehearsed.settle(now, exact);
+            let known = arrivals.and_then(|arrivals| arrivals.known(now));
+            let looked_at = known.map_or(now, |(_, at)| at.min(now));
+            let exact = known.map(|(runs, _)| runs);
+            // What is told later than that must still find its place.
+            let told = view.told_until(warehouses.get(&view.warehouse), now);
+            let seen = view.seen.settle(told.min(looked_at), exact);
+            let rehearsed = view.rehearsed.settle(looked_at, exact);
             let positions = seen.into_iter().chain(rehearsed);
             view.settled = positions.min().unwrap_or(Timestamp::MIN);
         }

@@ -35,6 +35,12 @@ impl Volumes {
             self.0.push_back((arrived, bytes));
         }
     }
+
+    /// Since when none has been forgotten, where some have.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        let oldest = self.0.front().filter(|_| self.0.len() == READS);
+        oldest.map(|(at, _)| *at)
+    }
 }
 
 /// `GET /api/v1/report/recording`.

@@ -118,6 +118,11 @@ impl Observer {
         let estate = self.estate();
         let since = estate.warehouses.values().map(|warehouse| warehouse.since);
         let from = since.min().unwrap_or(now).max(now - KEPT);
+        let views = estate.views.values();
+        let unprobed = views.filter(|view| view.stream.is_none());
+        let from = unprobed
+            .filter_map(|view| view.volumes.since())
+            .fold(from, Timestamp::max);
         let warehouses = estate
             .warehouses
             .iter()
@@ -128,7 +133,8 @@ impl Observer {
             });
         let views = estate.views.iter().filter(|(_, view)| !view.follows);
         let views = views.map(|(id, view)| {
-            let runs = estate.arrivals(view).and_then(Arrivals::known);
+            let runs = estate.arrivals(view).and_then(|known| known.known(now));
+            let runs = runs.map(|(runs, _)| runs);
             let (refresh_seconds, refresh_sigma) = recording::durations(&view.seen);
             RecordedView {
                 view: id.to_string(),
@@ -154,6 +160,15 @@ impl View {
         let durations = self.seen.durations().len();
         self.mode == Mode::Observe && (durations > 0 || self.last_duration.is_some())
     }
+
+    /// Up to when it is known who has refreshed it.
+    pub(super) fn told_until(&self, warehouse: Option<&Warehouse>, now: Timestamp) -> Timestamp {
+        let read = warehouse.and_then(|warehouse| warehouse.records_until);
+        match self.mode {
+            Mode::Active => now,
+            Mode::Observe => read.unwrap_or(self.since).min(now).max(self.since),
+        }
+    }
 }
 
 impl Estate {
@@ -161,26 +176,19 @@ impl Estate {
         self.streams.get(view.stream.as_ref()?)
     }
 
-    /// Up to when it is known who has refreshed a view.
-    fn known_until(&self, view: &View, now: Timestamp) -> Timestamp {
+    pub(super) fn view(&self, id: &ViewId, view: &View, now: Timestamp) -> ViewReport {
+        let known = self.arrivals(view).and_then(|known| known.known(now));
+        let looked_at = known.map_or(now, |(_, at)| at.min(now));
+        let arrivals = known.map(|(runs, _)| runs);
         let warehouse = self.warehouses.get(&view.warehouse);
-        let read = warehouse.and_then(|warehouse| warehouse.records_until);
-        match view.mode {
-            Mode::Active => now,
-            Mode::Observe => read.unwrap_or(view.since).min(now).max(view.since),
-        }
-    }
-
-    fn view(&self, id: &ViewId, view: &View, now: Timestamp) -> ViewReport {
-        let arrivals = self.arrivals(view).and_then(Arrivals::known);
-        let until = self.known_until(view, now);
+        let until = view.told_until(warehouse, now);
         let seen = service(
             &view.seen,
-            view.seen.freshness(until, arrivals),
+            view.seen.freshness(until.min(looked_at), arrivals),
             until - view.since,
         );
         let forecast = view.is_rehearsed().then(|| {
-            let freshness = view.rehearsed.freshness(now, arrivals);
+            let freshness = view.rehearsed.freshness(looked_at, arrivals);
             service(&view.rehearsed, freshness, now - view.since)
         });
         ViewReport {
@@ -200,7 +208,7 @@ impl Estate {
             .to_owned(),
             explain: explain(
                 view.target_lag,
-                moment(until).as_deref(),
+                unread_records(view, warehouse).as_deref(),
                 &seen,
                 forecast.as_ref(),
             ),
@@ -227,14 +235,17 @@ impl Estate {
         };
         let length = (until - warehouse.since).as_secs_f64();
         let price = warehouse.price_per_hour;
-        let seen = Use::of(views().map(|view| &view.seen), length, price, || {
+        let kept = |view: &View, until: Timestamp| (until - view.since).as_secs_f64();
+        let ledgers = views().map(|view| (&view.seen, kept(view, until)));
+        let seen = Use::of(ledgers, length, price, || {
             warehouse.wake_minimum?;
             Some(warehouse.awake.total(until).as_secs_f64())
         });
         let rehearsed_all = views().all(View::is_rehearsed);
         let forecast = rehearsed_all.then(|| {
             let length = (now - warehouse.since).as_secs_f64();
-            Use::of(views().map(|view| &view.rehearsed), length, price, || {
+            let ledgers = views().map(|view| (&view.rehearsed, kept(view, now)));
+            Use::of(ledgers, length, price, || {
                 let mut warehouses = rehearsed.warehouses.iter();
                 let played = warehouses.find(|played| played.warehouse == *id)?;
                 Some(played.awake?.total.as_secs_f64())
@@ -276,18 +287,21 @@ fn service(ledger: &Ledger, freshness: Freshness, length: Span) -> Service {
 
 impl Use {
     fn of<'a>(
-        ledgers: impl Iterator<Item = &'a Ledger> + Clone,
+        ledgers: impl Iterator<Item = (&'a Ledger, f64)> + Clone,
         length: f64,
         price_per_hour: Option<f64>,
         awake: impl FnOnce() -> Option<f64>,
     ) -> Self {
-        let refreshes: u64 = ledgers.clone().map(Ledger::refreshes).sum();
-        let busy: f64 = ledgers.map(|ledger| ledger.busy().as_secs_f64()).sum();
+        // A view that was added, or made active, has a ledger of its own age.
+        let refreshes = ledgers
+            .clone()
+            .map(|(ledger, kept)| rate(float(ledger.refreshes()), kept));
+        let busy = ledgers.map(|(ledger, kept)| rate(ledger.busy().as_secs_f64(), kept));
         let awake_share = awake().filter(|_| length > 0.0);
         let awake_share = awake_share.map(|awake| (awake / length).min(1.0));
         Self {
-            refreshes_per_hour: rate(float(refreshes), length),
-            busy_seconds_per_hour: rate(busy, length),
+            refreshes_per_hour: refreshes.sum(),
+            busy_seconds_per_hour: busy.sum(),
             awake_share,
             price_per_day: awake_share
                 .zip(price_per_hour)
@@ -309,18 +323,26 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-fn explain(
-    target: Span,
-    until: Option<&str>,
-    seen: &Service,
-    forecast: Option<&Service>,
-) -> String {
-    let Some(in_target) = seen.in_target else {
-        let read = until.map_or_else(String::new, |at| {
-            format!("; the warehouse's records were last read at {at}")
-        });
-        return format!("no refresh of it is known{read}");
-    };
+/// Why no more is known of who refreshes a view.
+fn unread_records(view: &View, warehouse: Option<&Warehouse>) -> Option<String> {
+    let warehouse = warehouse.filter(|_| view.mode == Mode::Observe)?;
+    if let Some(failure) = &warehouse.records_failure {
+        return Some(format!("the warehouse's records cannot be read: {failure}"));
+    }
+    match warehouse.records_until {
+        _ if warehouse.records_off => {
+            Some("`outcomes = \"off\"` hides who refreshes it".to_owned())
+        }
+        Some(_) => None,
+        None => Some("the warehouse's records have not been read yet".to_owned()),
+    }
+}
+
+fn explain(target: Span, why: Option<&str>, seen: &Service, forecast: Option<&Service>) -> String {
+    let why = why.map_or_else(String::new, |why| format!("; {why}"));
+    if seen.refreshes == 0 && seen.in_target.is_none() {
+        return format!("no refresh of it is known{why}");
+    }
     let mut by = Vec::new();
     for (who, number) in [
         ("AUTO REFRESH".to_owned(), seen.auto),
@@ -337,10 +359,11 @@ fn explain(
         let often = seen.refreshes_per_hour;
         format!("refreshed {often:.1} times an hour by {}", by.join(" and "))
     };
-    let mut text = format!(
-        "within {target} for {} of the time; {by}",
-        percent(in_target)
-    );
+    let mut text = match seen.in_target {
+        Some(share) => format!("within {target} for {} of the time; {by}", percent(share)),
+        None => format!("how fresh it was is not known; {by}"),
+    };
+    text += &why;
     if seen.failed > 0 {
         text += &format!(", {} of {} failed", seen.failed, seen.refreshes);
     }

@@ -23,6 +23,8 @@ const SLACK: Span = Span::from_secs(2);
 /// Of each view so many of its latest refreshes are read; at a look back over a day so many.
 const LATEST: u32 = 250;
 const LATEST_OF_DAY: u32 = 50;
+/// A sweep that reaches back further than this is a look back at a day.
+const LOOK_BACK: Span = Span::from_secs(12 * 3_600);
 /// The scan's records are many; the look back at the start reads so far.
 const SCANS_SINCE: Span = Span::from_secs(900);
 /// Bytes of names, which a statement holds three times (it may have 100 KB); beyond, time alone
@@ -247,7 +249,7 @@ impl Client {
         let names: BTreeSet<String> = part.views.iter().map(|view| view_name(view)).collect();
         let names: Vec<String> = names.iter().map(|name| sql::literal(name)).collect();
         let recently = (self.life.now)() - SCANS_SINCE;
-        let latest = if since < recently - SCANS_SINCE {
+        let latest = if since < (self.life.now)() - LOOK_BACK {
             LATEST_OF_DAY
         } else {
             LATEST

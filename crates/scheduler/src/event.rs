@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::plan::{Phase, Plan, ScheduleId, StatementId, ViewId, WarehouseId};
-use crate::record::{Asked, Foreign, Outcome, Sweep};
+use crate::record::{Asked, Foreign, Outcome, Read, Sweep};
 use crate::time::{Span, Timestamp};
 
 /// One try at refreshing one view, unique in the life of a scheduler.
@@ -391,6 +391,12 @@ pub enum Notice {
     Foreign {
         view: ViewId,
         refresh: Foreign,
+    },
+    /// What one of the daemon's own refreshes has read of its stream.
+    Read {
+        view: ViewId,
+        began_at: Timestamp,
+        read: Read,
     },
     /// A refresh has left records out.
     Skipped {

@@ -413,6 +413,13 @@ impl Scheduler {
             .as_ref()
             .is_some_and(|unjudged| unjudged.attempt.id == attempt);
         self.heed(slot, record);
+        if let Some(read) = record.read.clone() {
+            self.notice(Notice::Read {
+                view: id.clone(),
+                began_at: record.began_at,
+                read,
+            });
+        }
         if !awaited {
             return;
         }

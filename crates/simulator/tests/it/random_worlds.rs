@@ -189,6 +189,7 @@ impl Observer for Judge {
             | Notice::BreakerClosed { .. }
             | Notice::Overload { .. }
             | Notice::Foreign { .. }
+            | Notice::Read { .. }
             | Notice::Skipped { .. }
             | Notice::UnknownStatus { .. }
             | Notice::StaleParent { .. }
