@@ -107,7 +107,7 @@ policy: ## The same promises over three seeds, as a test
 	cargo run --locked --release --package tidekeeper-simulator --example policy_report -- 3
 
 .PHONY: lab-report
-lab-report: DURATION = 10m
+lab-report: DURATION := $(if $(filter file,$(origin DURATION)),10m,$(DURATION))
 lab-report: $(VENV)/.installed build ## Freshness, awake time and calls on local labs, next to what is promised (DURATION=10m)
 	$(VENV)/bin/python scripts/lab_report.py --duration $(DURATION) $(PARTS)
 
