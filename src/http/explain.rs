@@ -36,7 +36,7 @@ pub(super) fn view(
     if view.infeasible {
         sentence += &infeasible(view);
     }
-    if let Some(alert) = &view.alert {
+    for alert in &view.alerts {
         sentence += &format!("; look at it: {}", alert.text);
     }
     if let Some(unread) = view.unread.filter(|unread| unread.since.is_some()) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidekeeper_scheduler::{
-    Access, Failure, Outcome, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseId,
+    Access, Alert, Failure, Outcome, Snapshot, Span, Timestamp, ViewSnapshot, Wait, WarehouseId,
     WarehouseSnapshot,
 };
 
@@ -92,7 +92,9 @@ pub(super) struct ViewReport {
     auto_refresh_seconds: f64,
     /// When its stream begins to drop what it has not read.
     retention_deadline: Option<String>,
+    /// What a person should look at, and all of it, the most urgent first.
     pub(super) alert: Option<AlertReport>,
+    alerts: Vec<AlertReport>,
     failures_in_a_row: u32,
     pub(super) infeasible: bool,
     pub(super) reachable_target_lag_seconds: Option<f64>,
@@ -245,11 +247,8 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
         auto_refreshes: view.auto_refreshes.0,
         auto_refresh_seconds: view.auto_refreshes.1.as_secs_f64(),
         retention_deadline: view.retention_ends_at.and_then(moment),
-        alert: view.alert.as_ref().map(|alert| AlertReport {
-            reason: alert.reason.label(),
-            text: alert.text.to_string(),
-            since: moment(alert.since),
-        }),
+        alert: view.alerts.first().map(alert),
+        alerts: view.alerts.iter().map(alert).collect(),
         failures_in_a_row: view.failures_in_a_row,
         infeasible: view.infeasible,
         reachable_target_lag_seconds: view.reachable_target_lag.map(Span::as_secs_f64),
@@ -260,6 +259,14 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
             missed: view.cycles_missed,
         },
         explain: explain::view(view, warehouse, now),
+    }
+}
+
+fn alert(alert: &Alert) -> AlertReport {
+    AlertReport {
+        reason: alert.reason.label(),
+        text: alert.text.to_string(),
+        since: moment(alert.since),
     }
 }
 

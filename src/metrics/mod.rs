@@ -197,8 +197,10 @@ impl Metrics {
                 let labels = ("failed", failure.class.label());
                 self.count_refresh(view, labels, duration.as_secs_f64());
             }
-            Notice::Foreign { view, refresh } => {
-                if let Some(totals) = self.state().totals.get_mut(view) {
+            Notice::Foreign { view, refresh, .. } => {
+                if refresh.record.result.is_ok()
+                    && let Some(totals) = self.state().totals.get_mut(view)
+                {
                     *totals.foreign.entry(refresh.by.label()).or_default() += 1;
                 }
             }

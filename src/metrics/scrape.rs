@@ -248,10 +248,10 @@ fn view_condition(registry: &Registry, views: &[(&ViewSnapshot, &ViewInfo)]) -> 
             let labels = [id, warehouse, state.label()];
             set(&states, &labels, flag(view.state == state))?;
         }
-        let alert = view.alert.as_ref().map(|alert| alert.reason);
         for reason in AlertReason::ALL {
             let labels = [id, warehouse, reason.label()];
-            set(&alerts, &labels, flag(alert == Some(reason)))?;
+            let raised = view.alerts.iter().any(|alert| alert.reason == reason);
+            set(&alerts, &labels, flag(raised))?;
         }
         let waits_for = view.wait.map(|wait| wait.reason);
         for reason in WaitReason::ALL {

@@ -64,7 +64,7 @@ pub(super) fn log_recomputed(notice: &Notice, held_back: Option<u64>) {
 }
 
 fn log_foreign(notice: &Notice) {
-    let Notice::Foreign { view, refresh } = notice else {
+    let Notice::Foreign { view, refresh, .. } = notice else {
         return;
     };
     let record = &refresh.record;
@@ -72,7 +72,7 @@ fn log_foreign(notice: &Notice) {
         %view,
         by = refresh.by.label(),
         outcome = record.result.as_ref().map_or("failed", |outcome| outcome.label()),
-        error = record.result.as_ref().err().map(|text| &**text),
+        error = record.result.as_ref().err().map(|failure| &*failure.message),
         duration_s = (record.ended_at - record.began_at).as_secs_f64(),
         "somebody else has refreshed the view"
     );

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidekeeper_scheduler::{
-    Asked, Failure, Foreign, Read, Record, RefreshedBy, Span, Sweep, Timestamp, ViewId,
+    Asked, Failure, FailureClass, Foreign, Read, Record, RefreshedBy, Span, Sweep, Timestamp,
+    ViewId,
 };
 
 use super::outcome;
@@ -401,7 +402,9 @@ impl Client {
             user: Some(text("usr").as_str().into()).filter(|user: &Arc<str>| !user.is_empty()),
             began_at,
             ended_at: self.own_time(&text("t1"))?.max(began_at),
-            result: status.result,
+            result: status
+                .result
+                .map_err(|text| Failure::new(FailureClass::Unknown, &text)),
             unknown: status.unknown,
             stale_parent: status.stale_parent,
             read,

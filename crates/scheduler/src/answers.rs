@@ -11,8 +11,9 @@ use crate::event::{
 use crate::law::{doubling, unit_interval};
 use crate::plan::StatementId;
 use crate::scheduler::Scheduler;
+use crate::state::{Ask, Attempt, State};
 use crate::time::{Span, Timestamp};
-use crate::view::{Ask, Attempt, State, View};
+use crate::view::View;
 
 /// A submit without an answer is looked up after this: it may still be on its way.
 const RESOLVE_AFTER: Span = Span::from_millis(500);

@@ -9,8 +9,9 @@ use crate::law::{DurationModel, Rate};
 use crate::plan::ViewId;
 use crate::scheduler::Scheduler;
 use crate::snapshot::Unread;
+use crate::state::{Due, DueWhy};
 use crate::time::{Span, Timestamp};
-use crate::view::{Due, View};
+use crate::view::View;
 
 /// A probe is believed for so many of its periods.
 const BELIEVED: i64 = 3;
@@ -26,12 +27,13 @@ impl View {
         self.seen(now).is_some()
     }
 
-    /// A refresh ended then: what a probe saw before, or from an earlier position, is read.
-    pub(crate) fn forget_seen(&mut self, ended_at: Timestamp) {
+    /// A refresh that began then has ended: what a probe saw before, or from an earlier
+    /// position, is read.
+    pub(crate) fn forget_seen(&mut self, began_at: Timestamp) {
         let holds = self.holds();
         self.seen = self.seen.filter(|seen| {
             let unread = seen.oldest.is_none_or(|oldest| Some(oldest) > holds);
-            seen.at >= ended_at && unread
+            seen.at >= began_at && unread
         });
     }
 
@@ -90,7 +92,7 @@ impl Scheduler {
         };
         view.probed_at = view.probed_at.max(Some(seen.at.min(now)));
         let outdated = view.seen.is_some_and(|before| before.at >= seen.at)
-            || view.last_success_at.is_some_and(|at| seen.at < at)
+            || Some(seen.at) < view.holds()
             // It was looked for from an earlier position.
             || seen.oldest.is_some_and(|oldest| Some(oldest) <= view.holds());
         if outdated || seen.at > now {
@@ -117,9 +119,43 @@ impl Scheduler {
         if seen.oldest.is_none() && view.data_ts.is_some() && judged {
             view.data_ts = view.data_ts.max(Some(seen.at));
         }
-        let ready = matches!(view.state.due(), Some(Due::Ready { .. }));
-        if !ready || seen.oldest.is_none() {
+        let stays = match view.state.due() {
+            Some(Due::Ready { .. }) => seen.oldest.is_some(),
+            // It has been told of, and nothing has changed for it.
+            Some(Due::At { why, .. }) => *why == DueWhy::Observe,
+            Some(Due::Never { .. }) | None => false,
+        };
+        if !stays {
             self.settle_if_waiting(slot);
+        }
+        self.bring_along(slot);
+    }
+
+    /// What a view holds its children hold, too, if they have read it since it last changed.
+    pub(crate) fn bring_along(&mut self, slot: usize) {
+        for child in self.children.get(&slot).cloned().unwrap_or_default() {
+            let Some(view) = self.view(child) else {
+                continue;
+            };
+            let parents = view.spec.after.iter().map(|id| {
+                let parent = self.view(*self.by_id.get(id)?)?;
+                let told = parent.unjudged.is_none();
+                told.then_some(parent.changed_at)
+            });
+            let mut parents = parents.collect::<Vec<_>>().into_iter();
+            let is_current = view.unjudged.is_none()
+                && !view.catching_up
+                && view.data_ts.is_some()
+                && parents.all(|changed| changed.is_some_and(|at| at <= view.read_at));
+            let source = self.source_ts(view);
+            if !is_current || source <= view.data_ts {
+                continue;
+            }
+            if let Some(view) = self.view_mut(child) {
+                view.data_ts = source;
+            }
+            self.settle_if_waiting(child);
+            self.bring_along(child);
         }
     }
 }

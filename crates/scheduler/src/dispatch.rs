@@ -7,8 +7,9 @@ use crate::event::{AttemptId, Command, Deadline, DeadlineReason, Notice, Origin}
 use crate::law::unit_interval;
 use crate::plan::{Billing, Mode};
 use crate::scheduler::Scheduler;
+use crate::state::{Attempt, Due, DueWhy, State};
 use crate::time::{Span, Timestamp};
-use crate::view::{Attempt, Due, DueWhy, State, View};
+use crate::view::View;
 
 /// A long poll is at most this long (`WaitTimeSeconds` 1–30).
 pub(crate) const WAIT_MAX: Span = Span::from_secs(30);
@@ -35,7 +36,7 @@ impl Scheduler {
         let first = self
             .warehouses
             .iter()
-            .filter(|warehouse| warehouse.admits(self.now) && warehouse.has_room())
+            .filter(|warehouse| warehouse.admits() && warehouse.has_room())
             .filter(|warehouse| {
                 let budget = self.budgets.get(&warehouse.spec.api_scope);
                 budget.is_some_and(crate::warehouse::Budget::admits)
@@ -49,10 +50,11 @@ impl Scheduler {
     pub(crate) fn admission_deadline(&self) -> Option<Deadline> {
         self.warehouses
             .iter()
-            .filter(|warehouse| warehouse.admits(self.now) && !warehouse.ready.is_empty())
+            .filter(|warehouse| warehouse.admits() && !warehouse.ready.is_empty())
             .filter_map(|warehouse| {
                 if warehouse.has_room() {
-                    // Where all who wait catch up, the end of another catch-up lets them in.
+                    // Where all who wait catch up, the end of another catch-up lets them in;
+                    // where their past is not known, the look back.
                     self.next_in_queue(warehouse)?;
                     let budget = self.budgets.get(&warehouse.spec.api_scope)?;
                     return Some(Deadline {
@@ -115,6 +117,7 @@ impl Scheduler {
         }
         if let Some(view) = self.view_mut(slot) {
             view.last_submit_at = Some(attempt.submitted_at);
+            view.not_before = None;
         }
         self.notice(Notice::Dispatched {
             view: name,

@@ -8,9 +8,10 @@ use crate::event::{Cycle, Failure, FailureClass, Notice, Origin};
 use crate::law::{Verdict, doubling, unit_interval};
 use crate::record::{Asked, Outcome};
 use crate::scheduler::Scheduler;
+use crate::state::{Attempt, Due, DueWhy, State, Suspension};
 use crate::time::{Span, Timestamp};
-use crate::trouble::{FeasibilityChange, Trouble};
-use crate::view::{Attempt, Due, DueWhy, POOLED_BELOW, State, Suspension, Unjudged};
+use crate::trouble::FeasibilityChange;
+use crate::view::{POOLED_BELOW, Unjudged};
 
 /// A suspended view is tried again after this, then after twice as long, and so on.
 const PROBE_AFTER: Span = Span::from_secs(15 * 60);
@@ -34,7 +35,6 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        view.trouble = Trouble::default();
         view.unanswered = None;
         view.refreshes += 1;
         view.last_finish_at = Some(finished_at);
@@ -43,8 +43,11 @@ impl Scheduler {
         view.unjudged = Some(Unjudged {
             attempt: attempt.clone(),
             finished_at,
+            trouble: std::mem::take(&mut view.trouble),
         });
-        view.forget_seen(finished_at);
+        view.forget_seen(attempt.submitted_at);
+        // The stream may be longer than what one refresh reads.
+        let pressing = attempt.catch_up || view.data_ts.is_none();
         let (name, index) = (view.spec.id.clone(), view.warehouse);
         if attempt.suspension.is_some() {
             self.notice(Notice::Resumed { view: name.clone() });
@@ -56,7 +59,7 @@ impl Scheduler {
             submitted_at: attempt.submitted_at,
             finished_at: Some(finished_at),
         };
-        let waits = self.ask_verdict(index, asked);
+        let waits = self.ask_verdict(index, asked, pressing);
         if outcome != Outcome::Data || !waits {
             self.conclude(slot, outcome);
         }
@@ -71,6 +74,7 @@ impl Scheduler {
         let Unjudged {
             attempt,
             finished_at,
+            trouble: _,
         } = unjudged;
         let attempt = &attempt;
         let duration = finished_at - attempt.submitted_at;
@@ -79,7 +83,7 @@ impl Scheduler {
         let Some(view) = self.view_mut(slot) else {
             return;
         };
-        view.catching_up = matches!(outcome, Outcome::MoreData { .. });
+        view.concluded = Some(attempt.id);
         view.recomputes = outcome == Outcome::Recomputed;
         view.last_outcome = Some(outcome);
         view.data_ts = view.data_ts.max(match outcome {
@@ -90,6 +94,11 @@ impl Scheduler {
             | Outcome::AllSkipped
             | Outcome::Recomputed => attempt.data_ts,
         });
+        view.read_at = view.read_at.max(Some(attempt.submitted_at));
+        view.catch_up(outcome, attempt.submitted_at);
+        if outcome != Outcome::NoData {
+            view.changed_at = view.changed_at.max(Some(finished_at));
+        }
         view.cycle_void = false;
         let name = view.spec.id.clone();
         self.notice(Notice::Refreshed {
@@ -104,13 +113,13 @@ impl Scheduler {
             self.judge_feasibility(slot, attempt, cycle);
         }
         self.learn_load(slot);
+        self.bring_along(slot);
         for child in self.children.get(&slot).cloned().unwrap_or_default() {
             self.offer_news(child, slot);
         }
     }
 
     fn learn_duration(&mut self, slot: usize, attempt: &Attempt, duration: Span, outcome: Outcome) {
-        // One that stopped half-way says nothing of how long the whole takes.
         if !attempt.clean || matches!(outcome, Outcome::MoreData { .. }) {
             return;
         }
@@ -118,14 +127,7 @@ impl Scheduler {
             self.learn_lateness(slot, duration > foreseen);
         }
         if let Some(view) = self.view_mut(slot) {
-            match outcome {
-                Outcome::NoData => view.model.learn(0.0, duration),
-                Outcome::Recomputed => view.recompute.learn(attempt.size, duration),
-                Outcome::Data
-                | Outcome::MoreData { .. }
-                | Outcome::SomeSkipped
-                | Outcome::AllSkipped => view.model.learn(attempt.size, duration),
-            }
+            view.learn(attempt.size, duration, outcome);
         }
     }
 
@@ -226,7 +228,8 @@ impl Scheduler {
         let next_news = parent_next + parent.last_duration.unwrap_or(Span::ZERO);
         let known = self.source_ts(view).is_some();
         self.settle(child);
-        if known && !retrying && start_at <= next_news {
+        let news = self.view(child).is_some_and(|view| self.has_news(view));
+        if news && known && !retrying && start_at <= next_news {
             self.queue_now(child, Origin::Parent, self.now);
         }
     }
@@ -260,7 +263,7 @@ impl Scheduler {
             | FailureClass::Data
             | FailureClass::TimedOut
             | FailureClass::Cancelled
-            | FailureClass::Unknown => return self.fail(slot, attempt, failure),
+            | FailureClass::Unknown => return self.end_badly(slot, attempt, failure),
         }
         self.breaker_forgets(warehouse, attempt.id);
         self.requeue(slot, attempt, failure);
@@ -296,8 +299,26 @@ impl Scheduler {
         }
     }
 
-    /// An attempt has ended badly.
+    /// A statement has ended badly, or may have run: what it leaves in the warehouse's records
+    /// is our own.
     pub(crate) fn fail(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
+        let now = self.now;
+        let Some(view) = self.view(slot) else {
+            return;
+        };
+        let index = view.warehouse;
+        let asked = Asked {
+            view: view.spec.id.clone(),
+            attempt: attempt.id,
+            submitted_at: attempt.submitted_at,
+            finished_at: Some(now),
+        };
+        self.ask_verdict(index, asked, false);
+        self.end_badly(slot, attempt, failure);
+    }
+
+    /// An attempt has ended badly.
+    pub(crate) fn end_badly(&mut self, slot: usize, attempt: Attempt, failure: Failure) {
         // How long it would have taken is unknown; that it was late is not.
         if attempt.timed_out && attempt.foreseen.is_some() {
             self.learn_lateness(slot, true);
@@ -310,13 +331,6 @@ impl Scheduler {
         view.trouble.count(&failure, now);
         view.unanswered = None;
         let index = view.warehouse;
-        let asked = Asked {
-            view: view.spec.id.clone(),
-            attempt: attempt.id,
-            submitted_at: attempt.submitted_at,
-            finished_at: Some(now),
-        };
-        self.ask_verdict(index, asked);
         let blameless = self.breaker_hears_failure(index, attempt.id, &failure);
         let Some(view) = self.view_mut(slot) else {
             return;

@@ -387,10 +387,12 @@ pub enum Notice {
         /// The cycle it closed; `None` for a first refresh and for a view not on duty.
         cycle: Option<Cycle>,
     },
-    /// Somebody else has refreshed the view.
+    /// Somebody else has refreshed the view, or has tried to.
     Foreign {
         view: ViewId,
         refresh: Foreign,
+        /// Up to when it holds its stream by that, where that can be told.
+        holds: Option<Timestamp>,
     },
     /// What one of the daemon's own refreshes has read of its stream.
     Read {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::scheduler::Scheduler;
-use crate::view::Due;
+use crate::state::Due;
 
 impl Scheduler {
     /// Every invariant that does not hold now, in words; empty when all is well.

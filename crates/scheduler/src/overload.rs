@@ -86,7 +86,9 @@ impl Scheduler {
         let candidates = warehouse.ready.iter().filter_map(|(start_by, _, id)| {
             let slot = *self.by_id.get(id)?;
             let view = self.view(slot)?;
-            (!view.catching_up || warehouse.may_catch_up()).then_some((*start_by, slot, view))
+            let goes = !view.catching_up || warehouse.may_catch_up();
+            let goes = goes && !warehouse.holds_back(view, self.now);
+            goes.then_some((*start_by, slot, view))
         });
         let mut candidates = candidates.peekable();
         let first = candidates
@@ -94,6 +96,13 @@ impl Scheduler {
             .map(|(start_by, slot, _)| (*start_by, *slot))?;
         // What was asked for, or is about to be lost, stands before every order.
         if !warehouse.load.overloaded || first.0 == Timestamp::MIN {
+            return Some(first);
+        }
+        let losing = candidates.clone().filter_map(|(start_by, slot, view)| {
+            let (_, ends_at) = view.loses_from(self.now)?;
+            Some((ends_at, (start_by, slot)))
+        });
+        if let Some((_, first)) = losing.min() {
             return Some(first);
         }
         let order = warehouse.spec.overload;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::AttemptId;
+use crate::event::{AttemptId, Failure};
 use crate::plan::ViewId;
 use crate::time::Timestamp;
 
@@ -73,8 +73,8 @@ pub struct Record {
     pub user: Option<Arc<str>>,
     pub began_at: Timestamp,
     pub ended_at: Timestamp,
-    /// What it did, or the text that says why it failed.
-    pub result: Result<Outcome, Arc<str>>,
+    /// What it did, or why it failed.
+    pub result: Result<Outcome, Failure>,
     /// A status that no rule knows, as it stands.
     pub unknown: Option<Arc<str>>,
     /// It says that the view stands on another one, which was not up to date.

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{AttemptId, Command, Failure, FailureClass, Found, Notice, Origin};
 use crate::law::{doubling, unit_interval};
 use crate::plan::{
-    ApiScope, Phase, Plan, ScheduleId, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
+    ApiScope, Mode, Phase, Plan, ScheduleId, ViewId, ViewSpec, WarehouseId, WarehouseSpec,
 };
 use crate::record::Outcome;
 use crate::scheduler::{Lifecycle, Scheduler};
-use crate::sweep::Sweeps;
+use crate::state::{Attempt, Due, NeverWhy, State};
 use crate::time::{Span, Timestamp};
 use crate::trouble::Trouble;
-use crate::view::{Attempt, Due, Leaving, NeverWhy, STATEMENT_LIFE_MAX, State, View};
+use crate::view::{Leaving, STATEMENT_LIFE_MAX, View};
 use crate::warehouse::{Access, Budget, Warehouse};
 
 const SCAN_RETRY: Span = Span::from_secs(1);
@@ -79,7 +79,7 @@ impl Scheduler {
                     known.spec = spec;
                     let pending = matches!(known.access, Access::Scanning { .. });
                     if moved {
-                        known.sweeps = Sweeps::default();
+                        known.sweeps.moved();
                         known.access = Access::Scanning {
                             tries: 0,
                             moved: pending,
@@ -123,14 +123,34 @@ impl Scheduler {
         if !view.state.in_flight() {
             self.set_state(slot, State::Paused);
         }
+        let now = self.now;
         if let Some(view) = self.view_mut(slot) {
+            if view.spec.mode == Mode::Observe && spec.mode == Mode::Active {
+                view.active_since = now;
+            }
+            let adopted = view.spec.after.is_empty() && !spec.after.is_empty();
             view.spec = spec;
+            if adopted {
+                self.stand_on_parents(slot);
+            }
+        }
+        if let Some(view) = self.view_mut(slot) {
             if suspended {
                 view.trouble = Trouble::default();
             }
             if !view.state.in_flight() {
                 self.settle(slot);
             }
+        }
+    }
+
+    /// It was taken for a view on a stream: what it holds was reckoned from the wrong end.
+    fn stand_on_parents(&mut self, slot: usize) {
+        let Some(source) = self.view(slot).map(|view| self.source_ts(view)) else {
+            return;
+        };
+        if let Some(view) = self.view_mut(slot) {
+            view.data_ts = view.data_ts.min(source);
         }
     }
 

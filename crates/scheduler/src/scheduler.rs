@@ -11,8 +11,9 @@ use crate::event::{
     AttemptId, Command, Deadline, DeadlineReason, Event, Found, Notice, Origin, Output,
 };
 use crate::plan::{ApiScope, Phase, ScheduleId, ViewId, WarehouseId, WhileClosed};
+use crate::state::{Due, DueWhy, NeverWhy, State};
 use crate::time::{Span, Timestamp};
-use crate::view::{Due, DueWhy, NeverWhy, State, View};
+use crate::view::View;
 use crate::warehouse::{Access, Budget, Warehouse};
 
 /// Keeps every view of a plan inside its target lag.
@@ -364,13 +365,20 @@ impl Scheduler {
     /// When an idle, active view is to be refreshed next (control law §4).
     fn next_due(&self, view: &View) -> Due {
         let due = self.next_due_unguarded(view);
-        // Before the stream forgets what the view has not read (control law §8).
-        let (Some(retention), Some(data_ts)) = (view.spec.retention, view.holds()) else {
+        // Before the stream forgets what the view has not read (control law §8); a view on
+        // views can do nothing about it before they have.
+        let Some(retention) = view.spec.retention else {
             return due;
         };
-        let guard = (data_ts + retention / 2).max(self.now);
+        if !view.spec.after.is_empty() && !self.has_news(view) {
+            return due;
+        }
+        let guard = view.holds().unwrap_or(view.taken_up_at) + retention / 2;
+        let guard = guard
+            .max(self.now)
+            .max(view.trouble.retry_at.unwrap_or(guard));
         match due {
-            Due::At { at, .. } if at <= guard => due,
+            Due::At { at, .. } if at < guard => due,
             Due::At {
                 why: DueWhy::Quiet | DueWhy::Retry,
                 ..
@@ -396,6 +404,7 @@ impl Scheduler {
         }
         if let Some(seen) = view.seen(self.now).filter(|seen| seen.oldest.is_none())
             && view.holds().is_some()
+            && !view.catching_up
         {
             return Due::At {
                 at: view.believed_until(seen),
@@ -404,7 +413,9 @@ impl Scheduler {
             };
         }
         let (start_at, hurried) = self.next_start(view, target_lag);
-        let start_at = start_at.max(self.now);
+        let start_at = start_at
+            .max(self.now)
+            .max(view.not_before.unwrap_or(self.now));
         match view.trouble.retry_at {
             Some(retry_at) if retry_at > start_at => Due::At {
                 at: retry_at,
@@ -428,7 +439,7 @@ impl Scheduler {
             return (self.now, false);
         };
         if view.catching_up {
-            return (self.now, false);
+            return (view.catches_up_at(self.now), false);
         }
         let wait = warehouse.dispatch_wait;
         let probed = view
@@ -449,7 +460,7 @@ impl Scheduler {
     }
 
     /// Whether the parents of a view have seen data that it has not.
-    fn has_news(&self, view: &View) -> bool {
+    pub(crate) fn has_news(&self, view: &View) -> bool {
         match (self.source_ts(view), view.holds()) {
             (Some(source), Some(data_ts)) => source > data_ts,
             (Some(_), None) => true,

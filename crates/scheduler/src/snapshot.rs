@@ -8,8 +8,9 @@ use crate::event::{AttemptId, Failure, FailureClass, Origin};
 use crate::plan::{Mode, ScheduleId, StatementId, ViewId, WarehouseId};
 use crate::record::Outcome;
 use crate::scheduler::Scheduler;
+use crate::state::{Due, DueWhy, NeverWhy, State};
 use crate::time::{Span, Timestamp};
-use crate::view::{Alert, AlertReason, Due, DueWhy, NeverWhy, State, View};
+use crate::view::{Alert, AlertReason, View};
 use crate::warehouse::{self, Warehouse};
 
 /// Everything at one instant.
@@ -51,7 +52,8 @@ pub struct ViewSnapshot {
     pub unread: Option<Unread>,
     /// When the stream begins to drop what the view has not read.
     pub retention_ends_at: Option<Timestamp>,
-    pub alert: Option<Alert>,
+    /// What a person should look at, the most urgent first.
+    pub alerts: Vec<Alert>,
     /// What the latest refresh did, whoever made it; `None` before one is known.
     pub last_outcome: Option<Outcome>,
     /// Records between what the latest refresh read and the end of its stream, where the
@@ -63,6 +65,9 @@ pub struct ViewSnapshot {
     pub foreign_refreshes: u64,
     /// AUTO REFRESH's among them, and how long they took together.
     pub auto_refreshes: (u64, Span),
+    /// Since when the daemon refreshes it: its configuration took it up, or stopped to only
+    /// observe it.
+    pub active_since: Timestamp,
     /// The target that holds at this hour; `None` while closed.
     pub target_lag: Option<Span>,
     /// The configured target.
@@ -329,7 +334,7 @@ impl Scheduler {
         ViewSnapshot {
             view: view.spec.id.clone(),
             warehouse: view.spec.warehouse.clone(),
-            state: state_name(&view.state),
+            state: self.state_name(view),
             wait: self.wait(view, warehouse),
             attempt: attempt.map(|attempt| (attempt.id, statement)),
             submitted: attempt.map(|attempt| (attempt.submitted_at, attempt.origin)),
@@ -337,13 +342,14 @@ impl Scheduler {
             holds_ts: view.holds(),
             unread: view.unread(self.now),
             retention_ends_at: view.retention_ends_at(),
-            alert: self.alert(view),
+            alerts: self.alerts(view),
             last_outcome: view.last_outcome,
             records_behind: view.behind,
             records_skipped: view.skipped,
             observed: view.spec.mode == Mode::Observe,
             foreign_refreshes: view.foreign,
             auto_refreshes: view.auto,
+            active_since: view.active_since,
             target_lag,
             configured_target_lag: view.spec.target_lag,
             schedule: view.spec.schedule.clone(),
@@ -374,32 +380,59 @@ impl Scheduler {
         }
     }
 
-    /// What a person should look at although the view may be refreshed all the same.
-    fn alert(&self, view: &View) -> Option<Alert> {
-        if let State::Suspended { suspension, .. } = &view.state
-            && suspension.failure.class == FailureClass::Data
-        {
-            return Some(Alert {
-                reason: AlertReason::DataError,
-                text: suspension.failure.message.clone(),
-                since: suspension.since,
-            });
+    fn state_name(&self, view: &View) -> StateName {
+        match &view.state {
+            // The guard of its retention may have set it a moment all the same.
+            State::Waiting {
+                due:
+                    Due::Never {
+                        why: NeverWhy::Closed,
+                    }
+                    | Due::At {
+                        why: DueWhy::Retention,
+                        ..
+                    },
+            } if self.target_lag(view).is_none() => StateName::Closed,
+            State::Waiting { .. } => StateName::Waiting,
+            State::Submitting { .. } => StateName::Submitting,
+            State::Running { .. } => StateName::Running,
+            State::Cancelling { .. } => StateName::Cancelling,
+            State::Unsure { .. } => StateName::Unsure,
+            State::Suspended { .. } => StateName::Suspended,
+            State::Paused => StateName::Paused,
         }
-        let (Some(retention), Some(ends_at)) = (view.spec.retention, view.retention_ends_at())
-        else {
-            return view.alert.clone();
+    }
+
+    /// What a person should look at although the view may be refreshed all the same, what
+    /// cannot be mended later first.
+    fn alerts(&self, view: &View) -> Vec<Alert> {
+        let attempt = view.state.attempt();
+        let suspension = match &view.state {
+            State::Suspended { suspension, .. } => Some(suspension),
+            State::Waiting { .. }
+            | State::Submitting { .. }
+            | State::Running { .. }
+            | State::Cancelling { .. }
+            | State::Unsure { .. }
+            | State::Paused => attempt.and_then(|attempt| attempt.suspension.as_ref()),
         };
-        let half = ends_at - retention / 2;
-        if half < self.now {
+        let suspension = suspension.filter(|of| of.failure.class == FailureClass::Data);
+        let data_error = suspension.map(|suspension| Alert {
+            reason: AlertReason::DataError,
+            text: suspension.failure.message.clone(),
+            since: suspension.since,
+        });
+        let retention = view.loses_from(self.now).map(|(half, ends_at)| {
             let left = (ends_at - self.now).max(Span::ZERO);
             let text = format!("the stream begins to drop what the view has not read in {left}");
-            return Some(Alert {
+            Alert {
                 reason: AlertReason::Retention,
                 text: text.into(),
                 since: half,
-            });
-        }
-        view.alert.clone()
+            }
+        });
+        let alerts = retention.into_iter().chain(data_error);
+        alerts.chain(view.alert.clone()).collect()
     }
 
     fn wait(&self, view: &View, warehouse: &Warehouse) -> Option<Wait> {
@@ -436,8 +469,8 @@ impl Scheduler {
                 reason: match why {
                     _ if suspended => WaitReason::Suspended,
                     _ if view.spec.mode == Mode::Observe => WaitReason::Observe,
-                    DueWhy::Lag | DueWhy::Observe => WaitReason::NotDue,
-                    DueWhy::Retention => WaitReason::NotDue,
+                    DueWhy::Retention if self.target_lag(view).is_none() => WaitReason::Closed,
+                    DueWhy::Lag | DueWhy::Observe | DueWhy::Retention => WaitReason::NotDue,
                     DueWhy::Quiet => WaitReason::Quiet,
                     DueWhy::Retry | DueWhy::Wish(_) => WaitReason::Backoff,
                     DueWhy::Probe => WaitReason::Suspended,
@@ -460,7 +493,7 @@ impl Scheduler {
             }
             warehouse::Access::Open => {}
         }
-        if warehouse.recalls(self.now) {
+        if warehouse.holds_back(view, self.now) {
             return wait(WaitReason::Adopting, None);
         }
         if warehouse.breaker.is_open() {
@@ -474,23 +507,6 @@ impl Scheduler {
             WaitReason::ApiRate,
             budget.map(warehouse::Budget::admits_at),
         )
-    }
-}
-
-fn state_name(state: &State) -> StateName {
-    match state {
-        State::Waiting {
-            due: Due::Never {
-                why: NeverWhy::Closed,
-            },
-        } => StateName::Closed,
-        State::Waiting { .. } => StateName::Waiting,
-        State::Submitting { .. } => StateName::Submitting,
-        State::Running { .. } => StateName::Running,
-        State::Cancelling { .. } => StateName::Cancelling,
-        State::Unsure { .. } => StateName::Unsure,
-        State::Suspended { .. } => StateName::Suspended,
-        State::Paused => StateName::Paused,
     }
 }
 

@@ -1,26 +1,21 @@
 //! Sweeps: reading what refreshes did from the warehouse's own records.
 //!
 //! Decides: when a warehouse's records are read (one look at a time, each for all refreshes
-//! that have ended since the one before), how long a refresh waits for its verdict, and what
-//! follows from verdicts, from refreshes that somebody else made, and from what happened
-//! before the daemon started.
-//! Deliberately absent: how the records are read, and what a success teaches (`ending`).
-//! Invariants: a sweep never wakes a workgroup that sleeps, but the first one after a start
-//! and those for views that are only observed; a refresh is concluded exactly once.
+//! that have ended since the one before), and how long a refresh waits for its verdict.
+//! Deliberately absent: how the records are read, and what follows from them (`verdict`).
+//! Invariant: a sweep never wakes a workgroup that sleeps, but the first one for views of
+//! whose past nothing is known and those for views that are only observed.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use crate::event::{
-    AttemptId, Command, Deadline, DeadlineReason, Failure, FailureClass, Notice, Origin,
-};
+use crate::event::{AttemptId, Command, Deadline, DeadlineReason, Failure, FailureClass, Notice};
 use crate::idle::Others;
 use crate::law::doubling;
-use crate::plan::{Outcomes, ViewId, WarehouseId};
-use crate::record::{Asked, Foreign, Outcome, Record, RefreshedBy, Sweep};
+use crate::plan::{Outcomes, WarehouseId};
+use crate::record::{Asked, Outcome, Sweep};
 use crate::scheduler::Scheduler;
 use crate::time::{Span, Timestamp};
-use crate::view::{Alert, AlertReason, State};
+use crate::view::View;
 use crate::warehouse::{Access, Warehouse};
 
 /// Two sweeps begin at least so long after each other: under load one covers many.
@@ -30,8 +25,10 @@ const SAMPLED: Span = Span::from_secs(60);
 const LOOKS: u32 = 3;
 /// Records are read again from so long before the previous sweep, for those that came late.
 const OVERLAP: Span = Span::from_secs(60);
-/// How far the first sweep looks back.
+/// How far the first sweep looks back, or twice the longest target, ...
 const HISTORY: Span = Span::from_secs(24 * 3600);
+/// ... as far as warehouses remember.
+const HISTORY_MAX: Span = Span::from_secs(7 * 24 * 3600);
 /// A warehouse that is busy may let the look back wait in its queue.
 const RECALL_PATIENCE: Span = Span::from_secs(5);
 const RETRY: Span = Span::from_secs(1);
@@ -40,17 +37,24 @@ const RETRY_MAX: Span = Span::from_secs(600);
 const ASKED_MAX: usize = 2_000;
 
 /// What is known of a warehouse's records, and what is wanted of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sweeps {
     /// Attempts that have ended and of which no record was found yet, with how often it was
     /// looked for.
-    ended: Vec<(Asked, u32)>,
+    ended: VecDeque<(Asked, u32)>,
+    /// An attempt that ended by then may have been dropped from the list: its record is not
+    /// somebody else's.
+    forgotten_until: Option<Timestamp>,
     under_way: Option<UnderWay>,
     pub(crate) begun_at: Option<Timestamp>,
-    /// Up to when the records have been read; `None`: what was before the start is not known.
+    /// Up to when the records have been read.
     pub(crate) read_until: Option<Timestamp>,
+    /// There is a view of whose past nothing is known.
+    looks_back: bool,
     /// A view waits for its verdict.
     awaited: bool,
+    /// ... and for the sake of what it has left unread, which no sample may pass over.
+    pressing: bool,
     pub(crate) others: Others,
     failures: u32,
     retry_at: Option<Timestamp>,
@@ -60,9 +64,32 @@ pub(crate) struct Sweeps {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnderWay {
-    /// The look back: nobody goes before it is answered, or has lasted too long.
+    /// The look back: views of unknown past do not go before it is answered, or has lasted
+    /// too long.
     Recall,
     Sweep,
+    /// The warehouse has moved meanwhile: the answer is about another one.
+    Elsewhere,
+}
+
+impl Default for Sweeps {
+    fn default() -> Self {
+        Self {
+            ended: VecDeque::new(),
+            forgotten_until: None,
+            under_way: None,
+            begun_at: None,
+            read_until: None,
+            looks_back: true,
+            awaited: false,
+            pressing: false,
+            others: Others::default(),
+            failures: 0,
+            retry_at: None,
+            last_failure: None,
+            completed: 0,
+        }
+    }
 }
 
 impl Sweeps {
@@ -72,29 +99,78 @@ impl Sweeps {
 
     /// A view has come of whose past nothing is known.
     pub(crate) fn look_back(&mut self) {
-        self.read_until = None;
+        self.looks_back = true;
+    }
+
+    /// The warehouse is another one from now on.
+    pub(crate) fn moved(&mut self) {
+        *self = Self {
+            under_way: self.under_way.map(|_| UnderWay::Elsewhere),
+            ..Self::default()
+        };
+    }
+
+    /// Whether a refresh of then may be one of our own that is not asked for any more.
+    pub(crate) fn may_be_forgotten(&self, began_at: Timestamp) -> bool {
+        self.forgotten_until.is_some_and(|until| began_at <= until)
+    }
+
+    fn ask(&mut self, asked: Asked) {
+        if self.ended.len() == ASKED_MAX
+            && let Some((dropped, _)) = self.ended.pop_front()
+        {
+            self.forgotten_until = self.forgotten_until.max(dropped.finished_at);
+        }
+        self.ended.push_back((asked, 0));
+    }
+
+    /// After a sweep that told of these attempts: who is asked for again, and who is given up.
+    pub(crate) fn looked(&mut self, told: &[AttemptId]) -> Vec<Asked> {
+        let begun_at = self.begun_at;
+        let mut given_up = Vec::new();
+        self.ended.retain_mut(|(asked, looks)| {
+            if told.contains(&asked.attempt) {
+                return false;
+            }
+            // One that ended while the sweep was under way was not asked for.
+            *looks += u32::from(asked.finished_at <= begun_at);
+            if *looks == LOOKS {
+                given_up.push(asked.clone());
+            }
+            // While a record may still be read, it must not pass for somebody else's.
+            *looks < LOOKS || asked.finished_at >= begun_at.map(|at| at - OVERLAP)
+        });
+        given_up
     }
 
     /// When the past has been waited for long enough; `None` before it is asked for.
     fn patience_ends_at(&self) -> Option<Timestamp> {
-        (self.under_way == Some(UnderWay::Recall)).then_some(self.begun_at? + RECALL_PATIENCE)
+        let waited_for = self.looks_back || self.under_way == Some(UnderWay::Recall);
+        (waited_for && self.under_way.is_some()).then_some(self.begun_at? + RECALL_PATIENCE)
     }
 }
 
 impl Warehouse {
-    /// What happened before is being read: nobody goes yet, for a while.
+    /// What happened before is being read: who is not known does not go yet, for a while.
     pub(crate) fn recalls(&self, now: Timestamp) -> bool {
+        let sweeps = &self.sweeps;
         self.spec.outcomes != Outcomes::Off
-            && self.sweeps.read_until.is_none()
-            && self.sweeps.failures == 0
-            && self.sweeps.patience_ends_at().is_none_or(|at| now < at)
+            && (sweeps.looks_back || sweeps.under_way == Some(UnderWay::Recall))
+            && sweeps.failures == 0
+            && sweeps.patience_ends_at().is_none_or(|at| now < at)
+    }
+
+    /// Whether the view has to wait until its past is known.
+    pub(crate) fn holds_back(&self, view: &View, now: Timestamp) -> bool {
+        view.holds().is_none() && self.recalls(now)
     }
 
     fn spacing(&self) -> Span {
-        match self.spec.outcomes {
-            // The past is not sampled.
-            Outcomes::Sampled if self.sweeps.read_until.is_some() => SAMPLED,
-            Outcomes::Every | Outcomes::Sampled | Outcomes::Off => EVERY,
+        let sampled = self.spec.outcomes == Outcomes::Sampled;
+        if sampled && !self.sweeps.looks_back && !self.sweeps.pressing {
+            SAMPLED
+        } else {
+            EVERY
         }
     }
 
@@ -108,7 +184,10 @@ impl Warehouse {
     fn tells_soon(&self, now: Timestamp) -> bool {
         let soon = match self.spec.outcomes {
             Outcomes::Every => true,
-            Outcomes::Sampled => self.next_sweep_at() <= now && self.sweeps.under_way.is_none(),
+            Outcomes::Sampled => {
+                self.sweeps.pressing
+                    || (self.next_sweep_at() <= now && self.sweeps.under_way.is_none())
+            }
             Outcomes::Off => false,
         };
         soon && self.sweeps.failures == 0 && self.access == Access::Open && self.is_awake(now)
@@ -116,8 +195,9 @@ impl Warehouse {
 }
 
 impl Scheduler {
-    /// An attempt has ended; returns whether its verdict is worth waiting for.
-    pub(crate) fn ask_verdict(&mut self, index: usize, asked: Asked) -> bool {
+    /// An attempt has ended; returns whether its verdict is worth waiting for. `pressing`: it
+    /// may well have left something unread.
+    pub(crate) fn ask_verdict(&mut self, index: usize, asked: Asked, pressing: bool) -> bool {
         let (now, draining) = (self.now, self.draining());
         let Some(warehouse) = self.warehouses.get_mut(index) else {
             return false;
@@ -125,11 +205,8 @@ impl Scheduler {
         if warehouse.spec.outcomes == Outcomes::Off || draining {
             return false;
         }
-        let ended = &mut warehouse.sweeps.ended;
-        if ended.len() == ASKED_MAX {
-            ended.remove(0);
-        }
-        ended.push((asked, 0));
+        warehouse.sweeps.ask(asked);
+        warehouse.sweeps.pressing |= pressing;
         let soon = warehouse.tells_soon(now);
         warehouse.sweeps.awaited |= soon;
         soon
@@ -169,11 +246,14 @@ impl Scheduler {
             budget.admits_at()
         };
         let earliest = warehouse.next_sweep_at().max(admitted);
-        if sweeps.read_until.is_none() {
+        let awake = warehouse.is_awake(self.now);
+        let again = sweeps.failures > 0;
+        if sweeps.looks_back && (awake || !again) {
             return Some(earliest);
         }
-        let awake = warehouse.is_awake(self.now);
-        if awake && sweeps.ended.iter().any(|(asked, _)| self.awaits(asked)) {
+        // After a failure nobody waits any more, but whoever ended is still to be told of.
+        let mut ended = sweeps.ended.iter();
+        if awake && ended.any(|(asked, _)| again || self.awaits(asked)) {
             return Some(earliest);
         }
         let begun_at = sweeps.begun_at.unwrap_or(self.now);
@@ -181,7 +261,7 @@ impl Scheduler {
     }
 
     /// Whether a view waits for what the sweep will say of this attempt.
-    fn awaits(&self, asked: &Asked) -> bool {
+    pub(crate) fn awaits(&self, asked: &Asked) -> bool {
         let slot = self.by_id.get(&asked.view).copied();
         slot.and_then(|slot| self.view(slot)?.unjudged.as_ref())
             .is_some_and(|unjudged| unjudged.attempt.id == asked.attempt)
@@ -225,12 +305,18 @@ impl Scheduler {
             })
         });
         let running: Vec<Asked> = running.collect();
+        let targets = self.views.iter().flatten();
+        let targets = targets.filter(|view| view.warehouse == index);
+        let longest = targets.map(|view| view.spec.target_lag).max();
         let Some(warehouse) = self.warehouses.get_mut(index) else {
             return;
         };
         let sweeps = &mut warehouse.sweeps;
-        let recall = sweeps.read_until.is_none();
-        let since = sweeps.read_until.map_or(now - HISTORY, |at| at - OVERLAP);
+        let recall = std::mem::take(&mut sweeps.looks_back);
+        sweeps.pressing = false;
+        let history = longest.map_or(HISTORY, |target| (target * 2).clamp(HISTORY, HISTORY_MAX));
+        let read_until = sweeps.read_until.filter(|_| !recall);
+        let since = read_until.map_or(now - history, |at| at - OVERLAP);
         let ended = sweeps.ended.iter().map(|(asked, _)| asked.clone());
         let asked: Vec<Asked> = ended.chain(running).collect();
         sweeps.begun_at = Some(now);
@@ -265,6 +351,10 @@ impl Scheduler {
         };
         warehouse.ends(now);
         self.dispatch_wanted = true;
+        if under_way == UnderWay::Elsewhere {
+            return;
+        }
+        warehouse.sweeps.looks_back |= under_way == UnderWay::Recall && result.is_err();
         match result {
             Ok(sweep) => {
                 warehouse.sweeps.read_until = warehouse.sweeps.begun_at;
@@ -291,8 +381,7 @@ impl Scheduler {
         };
         sweeps.failures = sweeps.failures.saturating_add(1);
         sweeps.retry_at = Some(now + wait);
-        // What was before the start is not asked for again: by then everybody has gone.
-        sweeps.read_until = sweeps.read_until.or(Some(now));
+        let hopeless = failure.class == FailureClass::Permanent || sweeps.failures >= LOOKS;
         let news = sweeps
             .last_failure
             .as_ref()
@@ -311,74 +400,8 @@ impl Scheduler {
                 retry_at: now + wait,
             });
         }
-        self.conclude_unjudged(index);
-    }
-
-    fn take_records(&mut self, index: usize, sweep: Sweep, recall: bool) {
-        // Of these everything that is new happened in this life.
-        let known: BTreeSet<usize> = self
-            .by_id
-            .values()
-            .copied()
-            .filter(|slot| !recall || self.view(*slot).is_some_and(|view| !view.told.is_nothing()))
-            .collect();
-        let told: Vec<AttemptId> = sweep.verdicts.iter().map(|(id, ..)| *id).collect();
-        for (attempt, view, record) in sweep.verdicts {
-            self.take_verdict(attempt, &view, &record);
-        }
-        if let Some(warehouse) = self.warehouses.get_mut(index) {
-            let began = sweep
-                .foreign
-                .iter()
-                .map(|(_, foreign)| foreign.record.began_at);
-            warehouse.hear_of_others(began);
-        }
-        for (view, foreign) in sweep.foreign {
-            let Some(&slot) = self.by_id.get(&view) else {
-                continue;
-            };
-            let transaction = foreign.record.transaction;
-            let news = self.view_mut(slot).map(|view| view.told.hears(transaction));
-            if news != Some(true) {
-                continue;
-            }
-            self.meet_identity(slot, &foreign.record);
-            if known.contains(&slot) {
-                self.take_foreign(slot, foreign);
-            } else {
-                self.take_history(slot, &foreign.record);
-            }
-        }
-        let Some(warehouse) = self.warehouses.get_mut(index) else {
-            return;
-        };
-        let begun_at = warehouse.sweeps.begun_at;
-        let mut given_up = Vec::new();
-        warehouse.sweeps.ended.retain_mut(|(asked, looks)| {
-            if told.contains(&asked.attempt) {
-                return false;
-            }
-            // One that ended while the sweep was under way was not asked for.
-            *looks += u32::from(asked.finished_at <= begun_at);
-            if *looks == LOOKS {
-                given_up.push(asked.clone());
-            }
-            // While a record may still be read, it must not pass for somebody else's.
-            *looks < LOOKS || asked.finished_at >= begun_at.map(|at| at - OVERLAP)
-        });
-        for asked in given_up {
-            if self.awaits(&asked)
-                && let Some(&slot) = self.by_id.get(&asked.view)
-            {
-                self.conclude(slot, Outcome::Data);
-                self.settle_if_waiting(slot);
-            }
-        }
-        if recall {
-            let slots: Vec<usize> = self.by_id.values().copied().collect();
-            for slot in slots {
-                self.settle_if_waiting(slot);
-            }
+        if hopeless {
+            self.conclude_unjudged(index);
         }
     }
 
@@ -396,201 +419,6 @@ impl Scheduler {
                 self.conclude(slot, Outcome::Data);
                 self.settle_if_waiting(slot);
             }
-        }
-    }
-
-    fn take_verdict(&mut self, attempt: AttemptId, id: &ViewId, record: &Record) {
-        let Some(&slot) = self.by_id.get(id) else {
-            return;
-        };
-        self.meet_identity(slot, record);
-        let Some(view) = self.view_mut(slot) else {
-            return;
-        };
-        view.told.hears(record.transaction);
-        let awaited = view
-            .unjudged
-            .as_ref()
-            .is_some_and(|unjudged| unjudged.attempt.id == attempt);
-        self.heed(slot, record);
-        if let Some(read) = record.read.clone() {
-            self.notice(Notice::Read {
-                view: id.clone(),
-                began_at: record.began_at,
-                read,
-            });
-        }
-        if !awaited {
-            return;
-        }
-        match &record.result {
-            Ok(outcome) => {
-                self.conclude(slot, *outcome);
-                self.settle_if_waiting(slot);
-            }
-            Err(text) => self.refute(slot, text),
-        }
-    }
-
-    /// The statement finished, but the warehouse says that the refresh did not.
-    fn refute(&mut self, slot: usize, text: &Arc<str>) {
-        let Some(unjudged) = self.view_mut(slot).and_then(|view| view.unjudged.take()) else {
-            return;
-        };
-        let failure = Failure::new(FailureClass::Unknown, text);
-        if self
-            .view(slot)
-            .is_some_and(|view| matches!(view.state, State::Waiting { .. }))
-        {
-            self.fail(slot, unjudged.attempt, failure);
-        }
-    }
-
-    /// What a record says beside its outcome: skipped records, words that nobody knows.
-    fn heed(&mut self, slot: usize, record: &Record) {
-        let now = self.now;
-        let Some(view) = self.view_mut(slot) else {
-            return;
-        };
-        let id = view.spec.id.clone();
-        let all = record.result == Ok(Outcome::AllSkipped);
-        let skipped = record.read.as_ref().map_or(0, |read| read.skipped);
-        view.skipped += skipped;
-        view.behind = record.read.as_ref().and_then(|read| read.behind);
-        view.stale_parent = record.stale_parent;
-        let misses_a_parent = view.misses_a_parent();
-        let reason = record.read.as_ref().and_then(|read| read.reason.clone());
-        if all && view.alert.is_none() {
-            let text = reason
-                .clone()
-                .unwrap_or_else(|| "every record that the stream gave was skipped".into());
-            view.alert = Some(Alert {
-                reason: AlertReason::AllSkipped,
-                text,
-                since: now,
-            });
-        } else if !all && matches!(record.result, Ok(Outcome::Data | Outcome::SomeSkipped)) {
-            view.alert = None;
-        }
-        if skipped > 0 || all || record.result == Ok(Outcome::SomeSkipped) {
-            self.notice(Notice::Skipped {
-                view: id.clone(),
-                records: skipped,
-                all,
-                reason,
-            });
-        }
-        if let Some(text) = record.unknown.clone() {
-            let view = id.clone();
-            self.notice(Notice::UnknownStatus { view, text });
-        }
-        if misses_a_parent {
-            self.notice(Notice::StaleParent { view: id });
-        }
-    }
-
-    /// A view that was made anew is another view: what was learned of it does not hold.
-    fn meet_identity(&mut self, slot: usize, record: &Record) {
-        let Some(view) = self.view_mut(slot) else {
-            return;
-        };
-        let before = view.identity;
-        view.identity = record.identity.or(before);
-        if before.is_some() && view.identity != before {
-            view.forget();
-            let view = view.spec.id.clone();
-            self.notice(Notice::Recreated { view });
-        }
-    }
-
-    /// A refresh from before the daemon's start: `data_ts` and durations.
-    fn take_history(&mut self, slot: usize, record: &Record) {
-        let now = self.now;
-        let Some(view) = self.view_mut(slot) else {
-            return;
-        };
-        let Ok(outcome) = record.result else {
-            return;
-        };
-        // The gap before the first one is not known.
-        if let Some(before) = view.last_submit_at.filter(|_| view.spec.after.is_empty())
-            && !matches!(outcome, Outcome::MoreData { .. } | Outcome::Recomputed)
-        {
-            let gap = (record.began_at - before).as_secs_f64();
-            view.model.learn(gap, record.ended_at - record.began_at);
-        }
-        view.last_submit_at = view.last_submit_at.max(Some(record.began_at));
-        view.last_success_at = view.last_success_at.max(Some(record.ended_at.min(now)));
-        view.last_duration = Some(record.ended_at - record.began_at);
-        view.catching_up = matches!(outcome, Outcome::MoreData { .. });
-        view.recalled = true;
-        self.hold(slot, record, outcome);
-    }
-
-    /// Somebody else has refreshed the view.
-    fn take_foreign(&mut self, slot: usize, foreign: Foreign) {
-        let now = self.now;
-        let record = &foreign.record;
-        self.heed(slot, record);
-        if let Some(view) = self.view_mut(slot) {
-            view.foreign += 1;
-            if foreign.by == RefreshedBy::Auto {
-                let (number, busy) = view.auto;
-                view.auto = (number + 1, busy + (record.ended_at - record.began_at));
-            }
-        }
-        if let Ok(outcome) = record.result {
-            self.hold(slot, record, outcome);
-            let Some(view) = self.view_mut(slot) else {
-                return;
-            };
-            let ended_at = record.ended_at;
-            view.forget_seen(ended_at);
-            view.last_outcome = Some(outcome);
-            view.last_success_at = view.last_success_at.max(Some(ended_at));
-            if matches!(view.state, State::Suspended { .. }) {
-                // It can be refreshed: whatever was wrong may have been mended.
-                self.queue_now(slot, Origin::Probe, now);
-            }
-            self.settle_if_waiting(slot);
-            for child in self.children.get(&slot).cloned().unwrap_or_default() {
-                self.offer_news(child, slot);
-            }
-        }
-        if let Some(view) = self.view(slot).map(|view| view.spec.id.clone()) {
-            self.notice(Notice::Foreign {
-                view,
-                refresh: foreign,
-            });
-        }
-    }
-
-    /// Up to when the view holds its stream after a refresh that is only known by its record.
-    fn hold(&mut self, slot: usize, record: &Record, outcome: Outcome) {
-        let now = self.now;
-        let Some(view) = self.view(slot) else {
-            return;
-        };
-        let held = if view.spec.after.is_empty() {
-            Some(record.began_at)
-        } else {
-            // What its parents held then is what they hold now, if none has moved since.
-            let parents = view.spec.after.iter().map(|id| {
-                let parent = self.view(*self.by_id.get(id)?)?;
-                (parent.last_success_at? <= record.began_at).then_some(parent.data_ts?)
-            });
-            parents.min().flatten()
-        };
-        let held = match outcome {
-            Outcome::MoreData { up_to } => held.min(up_to),
-            Outcome::Data
-            | Outcome::NoData
-            | Outcome::SomeSkipped
-            | Outcome::AllSkipped
-            | Outcome::Recomputed => held,
-        };
-        if let Some(view) = self.view_mut(slot) {
-            view.data_ts = view.data_ts.max(held.map(|at| at.min(now)));
         }
     }
 }

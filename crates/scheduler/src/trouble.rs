@@ -16,7 +16,7 @@ const PEAKS_KEPT: usize = 64;
 const FEASIBILITY_RUN: u32 = 3;
 
 /// What went wrong since the last success.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble {
     pub(crate) in_a_row: u32,
     /// How often in a row the same thing went wrong.

@@ -1,16 +1,17 @@
 //! One view: its state, what was learned of it, what is wished of it.
 //!
-//! Decides: the states a view can be in, and what each of them waits for.
-//! Deliberately absent: transitions. `Scheduler::set_state` is the only writer of
-//! [`View::state`], because the deadline and admission indexes must follow it.
+//! Decides: what follows from what was learned for one view alone.
+//! Deliberately absent: the states (`state`) and their transitions: `Scheduler::set_state` is
+//! the only writer of [`View::state`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::event::{AttemptId, Failure, Found, Origin, Seen};
 use crate::law::{Blind, DurationModel, Fit, Margin, Probed, Rate, doubling};
-use crate::plan::{StatementId, StatementTimeout, ViewSpec};
+use crate::plan::{StatementTimeout, ViewSpec};
 use crate::record::{Outcome, Told};
+use crate::state::{Attempt, Due, NeverWhy, State};
 use crate::time::{Span, Timestamp};
 use crate::trouble::{Feasibility, Trouble};
 
@@ -18,6 +19,8 @@ use crate::trouble::{Feasibility, Trouble};
 const FIRST_GUESS_MAX: Span = Span::from_secs(10);
 /// Below so many refreshes a view borrows its warehouse's margin (control law §3).
 pub(crate) const POOLED_BELOW: u32 = 50;
+/// A view that catches up goes so often without a pause.
+const MORE_AT_ONCE: u32 = 3;
 /// No statement of Redshift may run longer (Data API limits).
 pub(crate) const STATEMENT_LIFE_MAX: Span = Span::from_secs(24 * 3600);
 
@@ -31,11 +34,19 @@ pub(crate) struct View {
     pub(crate) data_ts: Option<Timestamp>,
     /// When the daemon took the view up: stands in for an unknown `data_ts` in orderings.
     pub(crate) taken_up_at: Timestamp,
+    /// Since when the daemon refreshes it, and does not only observe.
+    pub(crate) active_since: Timestamp,
     /// U of the latest attempt.
     pub(crate) last_submit_at: Option<Timestamp>,
     pub(crate) last_finish_at: Option<Timestamp>,
     pub(crate) last_success_at: Option<Timestamp>,
     pub(crate) last_duration: Option<Span>,
+    /// When the latest refresh that succeeded began, whoever made it.
+    pub(crate) read_at: Option<Timestamp>,
+    /// When it last had something in it that it had not before.
+    pub(crate) changed_at: Option<Timestamp>,
+    /// Late at the daemon's start: it does not begin before.
+    pub(crate) not_before: Option<Timestamp>,
     pub(crate) model: DurationModel,
     pub(crate) margin: Margin,
     /// λ̂, where sizes are bytes.
@@ -46,6 +57,8 @@ pub(crate) struct View {
     pub(crate) probed_at: Option<Timestamp>,
     /// The latest refresh stopped before the end of the stream.
     pub(crate) catching_up: bool,
+    /// Refreshes in a row that did.
+    pub(crate) more_in_a_row: u32,
     /// Slots that its target needs, as counted in its warehouse's load.
     pub(crate) load: f64,
     pub(crate) trouble: Trouble,
@@ -65,10 +78,14 @@ pub(crate) struct View {
     pub(crate) wish: Wish,
     /// The latest refresh, while what it did is being asked for.
     pub(crate) unjudged: Option<Unjudged>,
+    /// The attempt that was concluded last.
+    pub(crate) concluded: Option<AttemptId>,
     /// Of the newest record of a refresh that was read.
     pub(crate) told: Told,
     /// What the warehouse calls this view; another one means that it was made anew.
     pub(crate) identity: Option<i64>,
+    /// Of when the newest record is that told so.
+    pub(crate) identified_at: Option<Timestamp>,
     /// Durations of refreshes that computed the whole view anew, and whether the latest did.
     pub(crate) recompute: DurationModel,
     pub(crate) recomputes: bool,
@@ -92,6 +109,8 @@ pub(crate) struct View {
 pub(crate) struct Unjudged {
     pub(crate) attempt: Attempt,
     pub(crate) finished_at: Timestamp,
+    /// What was wrong before, and is again should the verdict be bad.
+    pub(crate) trouble: Trouble,
 }
 
 /// Something that a person should look at although refreshes succeed.
@@ -144,219 +163,6 @@ pub(crate) enum Leaving {
     Replaced(Box<ViewSpec>),
 }
 
-#[derive(Debug)]
-pub(crate) enum State {
-    /// Idle.
-    Waiting { due: Due },
-    /// The submit is under way.
-    Submitting { attempt: Attempt, long_poll: bool },
-    /// The statement exists.
-    Running {
-        attempt: Attempt,
-        statement: StatementId,
-        ask: Ask,
-        /// When it has run too long.
-        give_up_at: Timestamp,
-    },
-    /// It ran too long; it counts as running until a describe says otherwise.
-    Cancelling {
-        attempt: Attempt,
-        statement: StatementId,
-        ask: Ask,
-        /// When to send the cancel again.
-        again_at: Timestamp,
-    },
-    /// The submit's answer was lost: it may be running.
-    Unsure { attempt: Attempt, ask: Ask },
-    /// The daemon has given up until `due`.
-    Suspended { suspension: Suspension, due: Due },
-    /// A person asked for rest.
-    Paused,
-}
-
-/// When an idle view wants to go.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Due {
-    At {
-        at: Timestamp,
-        why: DueWhy,
-        /// The latest safe start had already passed when this was computed.
-        hurried: bool,
-    },
-    /// It wants to go now and stands in its warehouse's queue.
-    Ready {
-        since: Timestamp,
-        origin: Origin,
-        /// Latest safe start, by which the queue is ordered.
-        start_by: Timestamp,
-        hurried: bool,
-    },
-    /// Not before something else happens.
-    Never { why: NeverWhy },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DueWhy {
-    /// The latest safe start.
-    Lag,
-    /// The wait after a failure.
-    Retry,
-    /// A suspended view is tried again.
-    Probe,
-    /// Nothing is unread: when the probe that said so is not believed any more.
-    Quiet,
-    /// The stream is about to lose records that the view has not read.
-    Retention,
-    /// `observe` mode: when it would be refreshed again.
-    Observe,
-    /// Somebody asked for it, and the API would not have it at once.
-    Wish(Origin),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NeverWhy {
-    /// Its schedule is closed.
-    Closed,
-    /// Its parents have nothing new for it.
-    Parent,
-}
-
-/// The next question about a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    At(Timestamp),
-    /// Asked; the answer is due.
-    Asked {
-        long_poll: bool,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) id: AttemptId,
-    pub(crate) origin: Origin,
-    /// U: when the submit was handed out, or the server created an adopted statement.
-    pub(crate) submitted_at: Timestamp,
-    /// When the last call for it went out.
-    pub(crate) called_at: Timestamp,
-    /// The long poll that the last call asked for.
-    pub(crate) called_wait: Span,
-    /// x of the duration model.
-    pub(crate) size: f64,
-    /// The oldest record that was known to be unread, where arrivals are seen.
-    pub(crate) oldest: Option<Timestamp>,
-    /// Arrivals were seen when it was submitted.
-    pub(crate) probed: bool,
-    /// The refresh before it stopped before the end of the stream.
-    pub(crate) catch_up: bool,
-    /// d̂·e^q at submit; `None` where nothing was foreseen, or it cannot be judged.
-    pub(crate) foreseen: Option<Span>,
-    /// d̂ at submit, for polling.
-    pub(crate) expected: Option<Span>,
-    /// Up to when the view will hold the stream if this succeeds.
-    pub(crate) data_ts: Option<Timestamp>,
-    /// Whether its duration is a sample of the model.
-    pub(crate) clean: bool,
-    /// It started at once after the previous one, and had to.
-    pub(crate) hurried: bool,
-    /// How often its calls have failed in a row.
-    pub(crate) call_failures: u32,
-    /// Set when the view was suspended as it began.
-    pub(crate) suspension: Option<Suspension>,
-    pub(crate) limit: Span,
-    /// It was cancelled for its length, by the daemon.
-    pub(crate) timed_out: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Suspension {
-    pub(crate) failure: Failure,
-    pub(crate) since: Timestamp,
-    /// Half-open probes that failed.
-    pub(crate) probes: u32,
-}
-
-impl State {
-    /// Whether the warehouse may be running a statement for the view.
-    pub(crate) fn in_flight(&self) -> bool {
-        self.attempt().is_some()
-    }
-
-    pub(crate) fn attempt(&self) -> Option<&Attempt> {
-        match self {
-            Self::Submitting { attempt, .. }
-            | Self::Running { attempt, .. }
-            | Self::Cancelling { attempt, .. }
-            | Self::Unsure { attempt, .. } => Some(attempt),
-            Self::Waiting { .. } | Self::Suspended { .. } | Self::Paused => None,
-        }
-    }
-
-    pub(crate) fn due(&self) -> Option<&Due> {
-        match self {
-            Self::Waiting { due } | Self::Suspended { due, .. } => Some(due),
-            Self::Submitting { .. }
-            | Self::Running { .. }
-            | Self::Cancelling { .. }
-            | Self::Unsure { .. }
-            | Self::Paused => None,
-        }
-    }
-
-    /// Whether a refresh is in flight that catches up.
-    pub(crate) fn catches_up(&self) -> bool {
-        self.attempt().is_some_and(|attempt| attempt.catch_up)
-    }
-
-    /// The wish that an idle view is about to fulfil.
-    pub(crate) fn wish(&self) -> Option<Origin> {
-        match self.due()? {
-            Due::Ready {
-                origin: origin @ (Origin::Manual | Origin::Pinned),
-                ..
-            }
-            | Due::At {
-                why: DueWhy::Wish(origin),
-                ..
-            } => Some(*origin),
-            Due::Ready { .. } | Due::At { .. } | Due::Never { .. } => None,
-        }
-    }
-
-    /// The next moment at which this state wants to be looked at.
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        let asking = |ask: &Ask| match ask {
-            Ask::At(at) => Some(*at),
-            Ask::Asked { .. } => None,
-        };
-        match self {
-            Self::Waiting { due } | Self::Suspended { due, .. } => match due {
-                Due::At { at, .. } => Some(*at),
-                Due::Ready { .. } | Due::Never { .. } => None,
-            },
-            Self::Submitting { .. } | Self::Paused => None,
-            Self::Running {
-                ask, give_up_at, ..
-            } => Some(asking(ask).map_or(*give_up_at, |at| at.min(*give_up_at))),
-            Self::Cancelling { ask, again_at, .. } => {
-                Some(asking(ask).map_or(*again_at, |at| at.min(*again_at)))
-            }
-            Self::Unsure { ask, .. } => asking(ask),
-        }
-    }
-
-    /// Whether a call that asks the endpoint to wait is under way.
-    pub(crate) fn long_polls(&self) -> bool {
-        match self {
-            Self::Submitting { long_poll, .. } => *long_poll,
-            Self::Running { ask, .. } | Self::Cancelling { ask, .. } | Self::Unsure { ask, .. } => {
-                matches!(ask, Ask::Asked { long_poll: true })
-            }
-            Self::Waiting { .. } | Self::Suspended { .. } | Self::Paused => false,
-        }
-    }
-}
-
 impl View {
     pub(crate) fn new(spec: ViewSpec, warehouse: usize, now: Timestamp) -> Self {
         Self {
@@ -369,16 +175,21 @@ impl View {
             },
             data_ts: None,
             taken_up_at: now,
+            active_since: now,
             last_submit_at: None,
             last_finish_at: None,
             last_success_at: None,
             last_duration: None,
+            read_at: None,
+            changed_at: None,
+            not_before: None,
             model: DurationModel::default(),
             margin: Margin::default(),
             rate: None,
             seen: None,
             probed_at: None,
             catching_up: false,
+            more_in_a_row: 0,
             load: 0.0,
             trouble: Trouble::default(),
             unanswered: None,
@@ -392,8 +203,10 @@ impl View {
             late: 0,
             wish: Wish::default(),
             unjudged: None,
+            concluded: None,
             told: Told::default(),
             identity: None,
+            identified_at: None,
             recompute: DurationModel::default(),
             recomputes: false,
             recalled: false,
@@ -415,6 +228,16 @@ impl View {
         self.data_ts.max(told)
     }
 
+    /// Half of the stream's retention has passed since what the view holds: when, and when the
+    /// stream begins to drop the rest.
+    pub(crate) fn loses_from(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let retention = self.spec.retention?;
+        let unknown = self.taken_up_at + retention;
+        let ends_at = self.retention_ends_at().unwrap_or(unknown);
+        let half = ends_at - retention / 2;
+        (half < now).then_some((half, ends_at))
+    }
+
     /// When the stream begins to drop what the view has not read: the oldest unread record's
     /// age counts where it is known.
     pub(crate) fn retention_ends_at(&self) -> Option<Timestamp> {
@@ -422,14 +245,55 @@ impl View {
         Some(since + self.spec.retention?)
     }
 
-    /// It is another view under the same name.
+    /// It is another view under the same name: what it holds is not known either.
     pub(crate) fn forget(&mut self) {
+        self.data_ts = None;
+        self.read_at = None;
+        self.seen = None;
+        self.behind = None;
+        self.catching_up = false;
+        self.more_in_a_row = 0;
+        self.recomputes = false;
         self.model = DurationModel::default();
         self.recompute = DurationModel::default();
         self.margin = Margin::default();
         self.feasibility = Feasibility::default();
         self.rate = None;
         self.alert = None;
+    }
+
+    /// After a refresh that began then: whether the next one goes at once.
+    pub(crate) fn catch_up(&mut self, outcome: Outcome, began_at: Timestamp) {
+        let Outcome::MoreData { up_to } = outcome else {
+            self.catching_up = false;
+            self.more_in_a_row = 0;
+            return;
+        };
+        self.more_in_a_row = self.more_in_a_row.saturating_add(1);
+        // "May contain more": of a stream that never rests that is said for ever.
+        let near = up_to.is_some_and(|up_to| began_at - up_to <= self.spec.target_lag / 10);
+        self.catching_up = !(near && self.more_in_a_row > MORE_AT_ONCE);
+    }
+
+    /// From when on it catches up: at once, but not back to back for ever.
+    pub(crate) fn catches_up_at(&self, now: Timestamp) -> Timestamp {
+        let before = self
+            .last_submit_at
+            .filter(|_| self.more_in_a_row > MORE_AT_ONCE);
+        before.map_or(now, |before| now.max(before + self.spec.min_interval))
+    }
+
+    /// Learns from a refresh of this size how long the next ones take. One that stopped half-way
+    /// says nothing of how long the whole takes.
+    pub(crate) fn learn(&mut self, size: f64, duration: Span, outcome: Outcome) {
+        match outcome {
+            Outcome::MoreData { .. } => {}
+            Outcome::NoData => self.model.learn(0.0, duration),
+            Outcome::Recomputed => self.recompute.learn(size, duration),
+            Outcome::Data | Outcome::SomeSkipped | Outcome::AllSkipped => {
+                self.model.learn(size, duration);
+            }
+        }
     }
 
     /// Whether it stands on a view that nobody has named as its parent.

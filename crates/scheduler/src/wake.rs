@@ -9,8 +9,9 @@
 use crate::awake::Awake;
 use crate::plan::Billing;
 use crate::scheduler::Scheduler;
+use crate::state::Due;
 use crate::time::{Span, Timestamp};
-use crate::view::{Due, View};
+use crate::view::View;
 use crate::warehouse::Warehouse;
 
 /// So soon after a statement the next one costs what it runs, not another minimum.

@@ -93,8 +93,8 @@ impl Warehouse {
     }
 
     /// Whether it may be used at all.
-    pub(crate) fn admits(&self, now: Timestamp) -> bool {
-        self.access == Access::Open && !self.recalls(now)
+    pub(crate) fn admits(&self) -> bool {
+        self.access == Access::Open
     }
 
     pub(crate) fn has_room(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Views whose arrivals are probed, catch-ups, and streams that forget.
 
 use tidekeeper_scheduler::{
-    Event, Outcome, Phase, Seen, Span, StateName, StatementStatus, ViewSpec, WaitReason,
+    Event, Mode, Notice, Outcome, Seen, Span, StatementStatus, ViewSpec, WaitReason,
 };
 
 use crate::core::{Core, at, view};
@@ -130,33 +130,6 @@ fn catching_up_takes_a_third_of_the_slots_and_waits_quietly_for_them() {
 }
 
 #[test]
-fn a_closed_view_is_refreshed_before_its_stream_forgets() {
-    let mut view = view("v");
-    view.schedule = Some("office".into());
-    view.retention = Some(Span::from_secs(86_400));
-    let mut plan = crate::core::plan(4, &[view]);
-    let open = Phase {
-        open: true,
-        until: None,
-    };
-    plan.schedules.insert("office".into(), open);
-    let mut core = Core::new();
-    core.plan(0.0, plan);
-    core.scanned(0.0, Vec::new());
-    core.finished(3.0, "v", "s1");
-    let schedule = "office".into();
-    let phase = Phase {
-        open: false,
-        until: None,
-    };
-    core.give(10.0, Event::Phase { schedule, phase });
-    assert!((core.due() - 43_200.0).abs() < 1e-6, "{}", core.due());
-    assert_eq!(core.pass(43_200.0), ["submit v #2 wait 12s"]);
-    core.finished(43_203.0, "v", "s2");
-    assert_eq!(core.state("v"), StateName::Waiting);
-}
-
-#[test]
 fn between_a_refresh_and_the_next_probe_nothing_is_known_to_be_unread() {
     let mut core = quiet_after_its_first_refresh();
     for second in (9..60).step_by(5) {
@@ -172,4 +145,82 @@ fn between_a_refresh_and_the_next_probe_nothing_is_known_to_be_unread() {
     assert_eq!(age(&core, 64.0), Some(0.0));
     core.pass(75.0);
     assert_eq!(age(&core, 75.0), None, "no probe has told for too long");
+}
+
+#[test]
+fn what_a_probe_told_of_while_a_refresh_ran_is_known_after_it() {
+    let mut core = quiet_after_its_first_refresh();
+    for second in (9..60).step_by(5) {
+        sees(&mut core, f64::from(second), Some(8.5));
+    }
+    assert_eq!(core.pass(62.6), ["submit v #2 wait 12s"]);
+    core.finished(72.0, "v", "s2");
+    // From its new position: it began at 62.6, and something has come since.
+    let view = "v".into();
+    let seen = Seen {
+        at: at(70.0),
+        oldest: Some(at(63.0)),
+        bytes: None,
+    };
+    core.give(72.1, Event::Probed { view, seen });
+    let unread = core.snapshot("v").unread.unwrap();
+    assert!((unread.age(at(72.1)).as_secs_f64() - 9.1).abs() < 1e-6);
+}
+
+#[test]
+fn a_probe_that_saw_nothing_does_not_stop_a_catch_up() {
+    let mut core = quiet_after_its_first_refresh();
+    sees(&mut core, 9.0, Some(8.5));
+    for second in (14..60).step_by(5) {
+        sees(&mut core, f64::from(second), Some(8.5));
+    }
+    assert_eq!(core.pass(62.5), ["submit v #2 wait 12s"]);
+    sees(&mut core, 64.0, None);
+    let more = StatementStatus::Finished {
+        at: Some(at(64.5)),
+        outcome: Outcome::MoreData {
+            up_to: Some(at(8.7)),
+        },
+    };
+    assert_eq!(
+        core.accepted(65.0, "v", "s2", more),
+        ["submit v #3 wait 12s"]
+    );
+}
+
+#[test]
+fn a_stream_that_never_rests_is_not_caught_up_with_for_ever() {
+    let (mut core, _) = Core::started_evenly(4, &[view("v")]);
+    let mut now = 0.0;
+    for number in 2..=4 {
+        now += 5.0;
+        let more = StatementStatus::Finished {
+            at: Some(at(now)),
+            outcome: Outcome::MoreData {
+                up_to: Some(at(now - 5.5)),
+            },
+        };
+        let next = core.accepted(now, "v", "s", more);
+        assert_eq!(next, [format!("submit v #{number} wait 30s")]);
+    }
+    let more = StatementStatus::Finished {
+        at: Some(at(20.0)),
+        outcome: Outcome::MoreData {
+            up_to: Some(at(14.5)),
+        },
+    };
+    assert!(core.accepted(20.0, "v", "s", more).is_empty());
+    assert!(core.due() > 30.0, "{}", core.due());
+}
+
+#[test]
+fn a_view_that_is_only_observed_is_told_of_once_not_at_every_probe() {
+    let mut observed = probed();
+    observed.mode = Mode::Observe;
+    let (mut core, _) = Core::started_evenly(4, &[observed]);
+    for second in (5..40).step_by(5) {
+        sees(&mut core, f64::from(second), Some(1.0));
+    }
+    let told = |notice: &&Notice| matches!(notice, Notice::WouldRefresh { .. });
+    assert_eq!(core.notices.iter().filter(told).count(), 1);
 }

@@ -1,13 +1,13 @@
 //! What the warehouse's own records tell: verdicts, other people's refreshes, the past.
 
 use tidekeeper_scheduler::{
-    AlertReason, Billing, Event, FailureClass, Foreign, Mode, Notice, Outcome, Outcomes, Read,
-    Record, RefreshedBy, StateName, Sweep, ViewSpec, WaitReason,
+    AlertReason, Billing, Event, Failure, FailureClass, Foreign, Mode, Notice, Outcome, Outcomes,
+    Read, Record, RefreshedBy, Span, StateName, Sweep, ViewSpec,
 };
 
 use crate::core::{Core, at, failure, plan, view};
 
-fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record {
+pub(crate) fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record {
     Record {
         transaction,
         identity: Some(7),
@@ -21,13 +21,13 @@ fn record(transaction: i64, began: f64, ended: f64, outcome: Outcome) -> Record 
     }
 }
 
-fn swept(core: &mut Core, seconds: f64, sweep: Sweep) -> Vec<String> {
+pub(crate) fn swept(core: &mut Core, seconds: f64, sweep: Sweep) -> Vec<String> {
     let warehouse = "wh".into();
     let result = Ok(sweep);
     core.give(seconds, Event::Swept { warehouse, result })
 }
 
-fn verdict(core: &mut Core, seconds: f64, view: &str, record: Record) -> Vec<String> {
+pub(crate) fn verdict(core: &mut Core, seconds: f64, view: &str, record: Record) -> Vec<String> {
     let attempt = core.attempt(view);
     let sweep = Sweep {
         verdicts: vec![(attempt, view.into(), record)],
@@ -36,7 +36,12 @@ fn verdict(core: &mut Core, seconds: f64, view: &str, record: Record) -> Vec<Str
     swept(core, seconds, sweep)
 }
 
-fn others(core: &mut Core, seconds: f64, by: RefreshedBy, record: Record) -> Vec<String> {
+pub(crate) fn others(
+    core: &mut Core,
+    seconds: f64,
+    by: RefreshedBy,
+    record: Record,
+) -> Vec<String> {
     let sweep = Sweep {
         verdicts: Vec::new(),
         foreign: vec![("v".into(), Foreign { by, record })],
@@ -45,7 +50,7 @@ fn others(core: &mut Core, seconds: f64, by: RefreshedBy, record: Record) -> Vec
 }
 
 /// Scanned, and asked what was before; nobody has gone yet.
-fn asked_for_the_past(billing: Billing, outcomes: Outcomes, views: &[ViewSpec]) -> Core {
+pub(crate) fn asked_for_the_past(billing: Billing, outcomes: Outcomes, views: &[ViewSpec]) -> Core {
     let mut plan = plan(4, views);
     for warehouse in &mut plan.warehouses {
         warehouse.outcomes = outcomes;
@@ -57,14 +62,14 @@ fn asked_for_the_past(billing: Billing, outcomes: Outcomes, views: &[ViewSpec]) 
     core
 }
 
-fn started(views: &[ViewSpec]) -> Core {
+pub(crate) fn started(views: &[ViewSpec]) -> Core {
     let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, views);
     let first = swept(&mut core, 0.5, Sweep::default());
     assert_eq!(first.len(), views.len(), "{first:?}");
     core
 }
 
-fn outcomes(core: &Core) -> Vec<Outcome> {
+pub(crate) fn outcomes(core: &Core) -> Vec<Outcome> {
     let notices = core.notices.iter();
     notices
         .filter_map(|notice| {
@@ -238,60 +243,109 @@ fn a_workgroup_that_sleeps_is_not_woken_for_a_verdict() {
     assert_eq!(core.pass(due), ["submit v #2 wait 10s"]);
 }
 
-#[test]
-fn on_serverless_a_sample_a_minute_is_enough() {
-    let views = [view("v"), view("w")];
-    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &views);
-    assert_eq!(swept(&mut core, 0.5, Sweep::default()).len(), 2);
-    assert!(core.finished(3.0, "v", "s1").is_empty());
-    assert_eq!(core.snapshot("v").data_ts, Some(at(0.5)), "not waited for");
-}
-
-#[test]
-fn a_view_that_comes_later_has_its_past_read_at_once() {
+/// A view on Serverless whose first refresh has been judged; it is half a second past 3.
+fn sampled() -> Core {
     let views = [view("v")];
     let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &views);
+    assert_eq!(swept(&mut core, 0.5, Sweep::default()).len(), 1);
+    // The first one may have had more to read than one refresh reads.
+    assert_eq!(core.finished(3.0, "v", "s1"), ["sweep wh since -60 [v #1]"]);
+    verdict(&mut core, 3.5, "v", record(1, 0.6, 2.9, Outcome::Data));
+    core
+}
+
+#[test]
+fn on_serverless_a_sample_a_minute_is_enough() {
+    let mut core = sampled();
+    let due = core.due();
+    assert!(due < 60.0, "{due}");
+    assert_eq!(core.pass(due), ["submit v #2 wait 10s"]);
+    assert!(core.finished(due + 3.0, "v", "s2").is_empty());
+    assert_eq!(core.snapshot("v").data_ts, Some(at(due)), "not waited for");
+}
+
+#[test]
+fn on_serverless_a_catch_up_is_no_matter_for_samples() {
+    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Sampled, &[view("v")]);
     swept(&mut core, 0.5, Sweep::default());
     core.finished(3.0, "v", "s1");
-    let mut both = plan(4, &[view("v"), view("w")]);
-    for warehouse in &mut both.warehouses {
-        warehouse.outcomes = Outcomes::Sampled;
-        warehouse.billing = Billing::Serverless;
+    let more = Outcome::MoreData {
+        up_to: Some(at(-900.0)),
+    };
+    let first = record(1, 0.6, 2.9, more);
+    let next = verdict(&mut core, 3.2, "v", first);
+    assert_eq!(next, ["submit v #2 wait 30s"]);
+    // Less than a minute after the look before.
+    let next = core.finished(6.0, "v", "s2");
+    assert_eq!(next, ["sweep wh since -57 [v #2]", "submit v #3 wait 30s"]);
+}
+
+#[test]
+fn who_did_not_wait_for_its_verdict_fetches_what_is_left_when_it_hears_of_it() {
+    let mut slow = view("v");
+    slow.target_lag = Span::from_secs(3_600);
+    let mut core = started(&[slow]);
+    core.finished(3.0, "v", "s1");
+    for look in [3.2, 4.2, 5.2] {
+        swept(&mut core, look, Sweep::default());
+        core.pass(look + 0.8);
     }
-    assert_eq!(core.plan(10.0, both), ["sweep wh since -86390 [v #1]"]);
-    let first = swept(&mut core, 10.2, Sweep::default());
-    assert_eq!(first, ["submit w #2 wait 30s"]);
-}
-
-#[test]
-fn the_past_is_remembered_and_nothing_is_refreshed_for_nothing() {
-    let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &[view("v")]);
-    let past = |transaction: i64, began: f64| {
-        let by = RefreshedBy::Statement;
-        let record = record(transaction, began, began + 3.0, Outcome::Data);
-        ("v".into(), Foreign { by, record })
-    };
-    let sweep = Sweep {
-        verdicts: Vec::new(),
-        foreign: vec![past(1, -120.0), past(2, -70.0), past(3, -20.0)],
-    };
-    assert!(swept(&mut core, 1.0, sweep).is_empty(), "fresh enough");
-    assert_eq!(core.snapshot("v").data_ts, Some(at(-20.0)));
-    // −20 + 60 − 3·2, and no jitter: they are not bunched.
-    assert!((core.due() - 34.0).abs() < 1e-3, "{}", core.due());
-    let foreign = |notice: &Notice| matches!(notice, Notice::Foreign { .. });
-    assert!(!core.notices.iter().any(foreign), "it was before our time");
-}
-
-#[test]
-fn a_past_that_is_not_told_in_five_seconds_is_done_without() {
-    let mut core = asked_for_the_past(Billing::Provisioned, Outcomes::Every, &[view("v")]);
+    assert_eq!(outcomes(&core), [Outcome::Data]);
+    assert_eq!(core.pass(65.1), ["sweep wh since -55 [v #1]"]);
+    let more = Outcome::MoreData { up_to: None };
+    let late = record(1, 0.6, 2.9, more);
     assert_eq!(
-        core.snapshot("v").wait.unwrap().reason,
-        WaitReason::Adopting
+        verdict(&mut core, 65.3, "v", late),
+        ["submit v #2 wait 10s"]
     );
-    assert!((core.due() - 5.0).abs() < 1e-6, "{}", core.due());
-    assert_eq!(core.pass(5.0), ["submit v #1 wait 30s"]);
+}
+
+#[test]
+fn after_a_failed_look_a_workgroup_is_looked_at_again() {
+    let mut core = asked_for_the_past(Billing::Serverless, Outcomes::Every, &[view("v")]);
+    swept(&mut core, 0.5, Sweep::default());
+    assert_eq!(core.finished(3.0, "v", "s1"), ["sweep wh since -60 [v #1]"]);
+    let result = Err(failure(FailureClass::Throttled));
+    let warehouse = "wh".into();
+    core.give(3.2, Event::Swept { warehouse, result });
+    assert_eq!(core.snapshot("v").data_ts, None, "it is still waited for");
+    assert_eq!(core.pass(4.3), ["sweep wh since -60 [v #1]"]);
+    verdict(&mut core, 4.5, "v", record(1, 0.6, 2.9, Outcome::NoData));
+    assert_eq!(outcomes(&core), [Outcome::NoData]);
+}
+
+#[test]
+fn a_refresh_that_failed_in_the_records_again_and_again_suspends_the_view() {
+    let mut core = started(&[view("v")]);
+    let mut now = 3.0;
+    for number in 1..=2 {
+        core.finished(now, "v", &format!("s{number}"));
+        let mut refused = record(number, now - 2.0, now - 0.1, Outcome::Data);
+        let words = Failure::new(FailureClass::Permanent, "Refresh failed. MV was not found");
+        refused.result = Err(words);
+        verdict(&mut core, now + 0.2, "v", refused);
+        let due = core.due();
+        core.pass(due);
+        now = due + 3.0;
+    }
+    assert_eq!(core.state("v"), StateName::Suspended);
+    assert_eq!(core.snapshot("v").data_ts, None, "nothing was read");
+}
+
+#[test]
+fn an_automatic_refresh_that_did_not_take_place_is_none() {
+    let mut core = started(&[view("v")]);
+    core.finished(3.0, "v", "s1");
+    verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data));
+    core.pass(63.2);
+    let mut aborted = record(2, 10.0, 12.0, Outcome::Data);
+    aborted.result = Err(Failure::new(
+        FailureClass::Transient,
+        "Auto refresh aborted",
+    ));
+    others(&mut core, 63.4, RefreshedBy::Auto, aborted);
+    let shown = core.snapshot("v");
+    assert_eq!((shown.auto_refreshes.0, shown.foreign_refreshes), (0, 0));
 }
 
 #[test]
@@ -344,23 +398,6 @@ fn records_are_told_in_any_order() {
 }
 
 #[test]
-fn a_view_made_anew_is_learned_anew() {
-    let mut core = started(&[view("v")]);
-    core.finished(3.0, "v", "s1");
-    verdict(&mut core, 3.2, "v", record(1, 0.6, 2.9, Outcome::Data));
-    assert!(core.snapshot("v").expected_duration.is_some());
-    let mut theirs = record(2, 10.0, 12.0, Outcome::Data);
-    theirs.identity = Some(8);
-    core.pass(64.0);
-    others(&mut core, 64.2, RefreshedBy::Auto, theirs);
-    assert!(
-        core.notices
-            .contains(&Notice::Recreated { view: "v".into() })
-    );
-    assert_eq!(core.snapshot("v").expected_duration, None);
-}
-
-#[test]
 fn a_view_into_which_nothing_comes_raises_an_alert_until_something_does() {
     let mut core = started(&[view("v")]);
     core.finished(3.0, "v", "s1");
@@ -374,7 +411,7 @@ fn a_view_into_which_nothing_comes_raises_an_alert_until_something_does() {
         reason: Some("record too large".into()),
     });
     verdict(&mut core, 3.2, "v", skipped);
-    let alert = core.snapshot("v").alert.unwrap();
+    let alert = core.snapshot("v").alerts.remove(0);
     assert_eq!(alert.reason, AlertReason::AllSkipped);
     assert_eq!(&*alert.text, "record too large");
     let counted = |notice: &Notice| {
@@ -391,7 +428,7 @@ fn a_view_into_which_nothing_comes_raises_an_alert_until_something_does() {
     core.pass(core.due());
     core.finished(60.0, "v", "s2");
     verdict(&mut core, 60.2, "v", record(2, 57.0, 59.0, Outcome::Data));
-    assert_eq!(core.snapshot("v").alert, None);
+    assert_eq!(core.snapshot("v").alerts, []);
 }
 
 /// When the records are looked at in this time, while somebody refreshes the view so often.
