@@ -7,11 +7,12 @@
 //! Deliberately absent: SQL and credentials (failures come here as one line without secrets),
 //! and a clock.
 
+mod alerts;
 mod records;
 
 use std::collections::BTreeMap;
 
-use tidekeeper_scheduler::{FailureClass, Notice, Outcome, Span, Timestamp};
+use tidekeeper_scheduler::{FailureClass, Notice, Outcome, Snapshot, Span, Timestamp};
 use tracing::{debug, error, info, warn};
 
 /// How often one trouble of one view or warehouse may be repeated.
@@ -21,17 +22,24 @@ const REPEAT_EVERY: Span = Span::from_secs(60);
 #[derive(Debug)]
 pub struct NoticeLog {
     limiter: LogLimiter,
+    losing: alerts::Losing,
 }
 
 impl Default for NoticeLog {
     fn default() -> Self {
         Self {
             limiter: LogLimiter::new(REPEAT_EVERY),
+            losing: alerts::Losing::default(),
         }
     }
 }
 
 impl NoticeLog {
+    /// Logs what has come into danger, or out of it.
+    pub fn state(&mut self, snapshot: &Snapshot) {
+        self.losing.log(snapshot);
+    }
+
     /// Logs one notice, unless it repeats what was said less than a minute ago.
     pub fn log(&mut self, now: Timestamp, notice: &Notice) {
         if let Notice::ViewRemoved { view } = notice {

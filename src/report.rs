@@ -31,6 +31,7 @@ impl Report for Reporter {
         self.heartbeat.store(at.as_micros(), Ordering::Relaxed);
         self.metrics.heartbeat(at);
         self.metrics.publish(snapshot);
+        self.log.state(snapshot);
         self.observer.state(at, snapshot);
     }
 

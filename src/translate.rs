@@ -127,7 +127,7 @@ fn view_spec(
         retention: view
             .stream
             .as_ref()
-            .and_then(|name| config.streams.get(name)?.retention)
+            .and_then(|name| config.streams.get(name)?.keeps())
             .map(span),
         after: view
             .after

@@ -10,14 +10,13 @@ use super::create_keys::{CreateKeys, finished_create, one_schema};
 use super::file::{File, Part, ViewEntry, WarehouseKeys, check_auth};
 use super::problem::{At, Place, Problems, hint};
 use super::types::{
-    Auth, Billing, Config, Create, Daemon, Mode, Outcomes, Priority, Stream, View, Warehouse,
+    Auth, Billing, Config, Create, Daemon, KINESIS_RETENTION, Mode, Outcomes, Priority, Stream,
+    View, Warehouse,
 };
 use super::values::write_duration;
 use super::view_keys::ViewKeys;
 use crate::calendar::{Closed, Schedule};
 
-/// Retention of a Kinesis stream that nobody has changed.
-const KINESIS_RETENTION: Duration = Duration::from_secs(24 * 3600);
 const MISS_RATE: f64 = 0.05;
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 /// AWS bills a minute at least (Management Guide, "Billing for Amazon Redshift Serverless").
@@ -395,7 +394,7 @@ impl<'a> Resolver<'a> {
         schedule: &Schedule,
         place: &At<String>,
     ) -> bool {
-        let retention = stream.retention.unwrap_or(KINESIS_RETENTION);
+        let retention = stream.keeps().unwrap_or(KINESIS_RETENTION);
         let (unread, how) = match schedule.closed() {
             Closed::Pause => (schedule.longest_closed(), "closes for"),
             Closed::TargetLag(lag) => (lag, "allows a lag of"),

@@ -13,6 +13,9 @@ use serde::Serialize;
 use crate::calendar::Schedule;
 use crate::logging::Secret;
 
+/// Retention of a Kinesis stream that nobody has changed.
+pub(super) const KINESIS_RETENTION: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub daemon: Daemon,
@@ -112,6 +115,18 @@ pub struct Stream {
     pub retention: Option<Duration>,
     /// Where the brokers of a topic are; never for Kinesis.
     pub brokers: Option<Brokers>,
+}
+
+impl Stream {
+    /// How long it keeps records, where that is stated or known.
+    #[must_use]
+    pub fn keeps(&self) -> Option<Duration> {
+        let unchanged = match self.source {
+            StreamSource::Kinesis(_) => Some(KINESIS_RETENTION),
+            StreamSource::Kafka(_) => None,
+        };
+        self.retention.or(unchanged)
+    }
 }
 
 /// How Redshift reaches a Kafka topic.
