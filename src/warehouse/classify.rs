@@ -399,7 +399,10 @@ mod tests {
 
     #[test]
     fn whoever_is_denied_is_told_every_action_that_the_daemon_needs() {
-        let told = service_error("AccessDeniedException", 400, "").failure.mend.unwrap();
+        let told = service_error("AccessDeniedException", 400, "")
+            .failure
+            .mend
+            .unwrap();
         for action in [
             "ExecuteStatement",
             "BatchExecuteStatement",

@@ -50,6 +50,14 @@ pub fn view_sql(refresh: &Refresh) -> String {
     sql::view(refresh)
 }
 
+/// A view's schema and name as the catalog writes them.
+#[must_use]
+pub fn stored_name(view: &Refresh) -> (String, String) {
+    let schema = view.schema.as_deref().unwrap_or("public");
+    let stored = |name| sweep::folded(name, view);
+    (stored(schema), stored(&view.name))
+}
+
 /// Where a warehouse is and how it is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
