@@ -260,7 +260,7 @@ impl Evidence {
     fn record(&self) -> Link {
         let say = |state, text: String| RECORD.link(&self.subject, state, text);
         if self.missed {
-            let text = "none came for a refresh that was made: such refreshes count as data";
+            let text = "none came within 30 s of a refresh: such refreshes count as data";
             return say(State::Unverifiable, text.to_owned()).mend(
                 "let the user see its own rows of SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"",
             );

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidekeeper_scheduler::{Failure, Foreign, Span, ViewId, WarehouseId};
+use tidekeeper_scheduler::{Failure, Span, WarehouseId};
 
 use super::asked::{self, Asker, Evidence};
 use super::aws;
@@ -143,7 +143,7 @@ impl Way<'_> {
                 BTreeSet::new()
             }
         };
-        let recent = self.records(views, report).await;
+        let mut recent = Vec::new();
         let mut places: BTreeMap<Place, Option<Found>> = BTreeMap::new();
         let mut evidence: BTreeMap<Auth, Evidence> = BTreeMap::new();
         let mut probed = BTreeSet::new();
@@ -154,8 +154,13 @@ impl Way<'_> {
                 if let Some(found) = &found
                     && !evidence.contains_key(&place.1)
                 {
-                    let seen = self.system(&place, &found.existing, report).await;
+                    let theirs = views.iter().filter(|view| view.auth == place.1);
+                    let theirs: Vec<Arc<Refresh>> = theirs.cloned().map(Arc::new).collect();
+                    let seen = self.system(&place, &found.existing, &theirs, report).await;
                     evidence.insert(place.1.clone(), seen);
+                    let since = self.clock.now() - RECENT;
+                    let swept = self.client.sweep(&theirs, since, &[]).await;
+                    recent.extend(swept.unwrap_or_default().foreign);
                 }
                 places.insert(place.clone(), found);
             }
@@ -200,15 +205,19 @@ impl Way<'_> {
         &self,
         (database, auth): &Place,
         existing: &Existing,
+        views: &[Arc<Refresh>],
         report: &mut Report,
     ) -> Evidence {
         let subject = format!("warehouse {} as {}", self.warehouse, existing.user);
         let target = self.config.warehouses.get(self.warehouse.as_str());
         let serverless =
             target.is_some_and(|warehouse| matches!(warehouse.target, Target::Workgroup(_)));
-        let parents = asked::parents(&subject, existing, serverless);
-        report.links.push(parents);
+        if views.len() > 1 {
+            let parents = asked::parents(&subject, existing, serverless);
+            report.links.push(parents);
+        }
         if self.reads_records() {
+            report.links.push(self.records(&subject, views).await);
             let asker = Asker {
                 client: self.client,
                 subject: &subject,
@@ -225,32 +234,21 @@ impl Way<'_> {
         }
     }
 
-    /// Whether the daemon will know what its refreshes did, and those of the last minutes.
-    async fn records(&self, views: &[Refresh], report: &mut Report) -> Vec<(ViewId, Foreign)> {
-        let views: Vec<Arc<Refresh>> = views.iter().cloned().map(Arc::new).collect();
-        let since = self.clock.now() - RECENT;
-        let swept = self.client.sweep(&views, since, &[]).await;
-        let recent = swept.map(|swept| swept.foreign).unwrap_or_default();
-        if !self.reads_records() {
-            return recent;
+    /// Whether the daemon will know what a user's refreshes did.
+    async fn records(&self, subject: &str, views: &[Arc<Refresh>]) -> Link {
+        let name = format!("{subject}: records of refreshes");
+        match self.client.missing_records(views).await {
+            Ok(missing) if missing.is_empty() => Link::new(name, State::Ok, "all can be read"),
+            Ok(missing) => {
+                let text = format!("this user or release lacks {}", missing.join(", "));
+                Link::new(name, State::Unverifiable, text)
+            }
+            Err(failure) => {
+                let text = format!("every refresh will count as data: {}", failure.message);
+                let mend = "let the user read SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"";
+                Link::new(name, State::Broken, text).mend(mend)
+            }
         }
-        let name = format!("warehouse {}: records of refreshes", self.warehouse);
-        report
-            .links
-            .push(match self.client.missing_records(&views).await {
-                Ok(missing) if missing.is_empty() => Link::new(name, State::Ok, "all can be read"),
-                Ok(missing) => {
-                    let text = format!("this user or release lacks {}", missing.join(", "));
-                    Link::new(name, State::Unverifiable, text)
-                }
-                Err(failure) => {
-                    let text = format!("every refresh will count as data: {}", failure.message);
-                    let mend =
-                        "let the user read SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"";
-                    Link::new(name, State::Broken, text).mend(mend)
-                }
-            });
-        recent
     }
 
     fn broken(&self, what: &str, failure: &Failure) -> Link {
