@@ -14,7 +14,7 @@ use tidekeeper_scheduler::FailureClass;
 use crate::config::{Config, Target, Warehouse};
 use crate::setup::existing;
 use crate::translate;
-use crate::warehouse::{Auth, Client};
+use crate::warehouse::{Auth, Client, stored_name};
 
 /// After a failure that may pass.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -36,15 +36,14 @@ pub(crate) struct Place {
 pub(crate) fn places(config: &Config) -> BTreeSet<Place> {
     let mut places: BTreeMap<(String, String, Auth), BTreeMap<String, String>> = BTreeMap::new();
     let tells = |warehouse: &Warehouse| matches!(warehouse.target, Target::Cluster(_));
-    for (id, view) in &config.views {
-        if !config.warehouses.get(&view.warehouse).is_some_and(tells) {
+    for (warehouse, view) in translate::refreshes(config) {
+        if !config.warehouses.get(warehouse.as_str()).is_some_and(tells) {
             continue;
         }
-        let schema = view.schema.as_deref().unwrap_or("public").to_lowercase();
-        let name = format!("{schema}.{}", view.name.to_lowercase());
-        let auth = translate::auth(&view.auth);
-        let place = (view.warehouse.clone(), view.database.clone(), auth);
-        places.entry(place).or_default().insert(name, id.clone());
+        let (schema, name) = stored_name(&view);
+        let place = (warehouse.to_string(), view.database, view.auth);
+        let views = places.entry(place).or_default();
+        views.insert(format!("{schema}.{name}"), view.view.to_string());
     }
     let places = places.into_iter().filter(|(_, views)| views.len() > 1);
     places
@@ -99,6 +98,33 @@ impl Place {
 
 /// Completes a configuration with what the catalog tells.
 pub(crate) fn complete(config: &mut Config, parents: &Parents) {
+    for id in take(config, parents) {
+        let after = config.views.get(id).map(|view| view.after.join(", "));
+        tracing::info!(view = id, after, "stands on other views");
+    }
+}
+
+/// The configuration as the daemon completes it once this database has told of its views,
+/// each with one that it stands on.
+pub(crate) fn completed(
+    config: &Config,
+    warehouse: &str,
+    (database, auth): (&str, &Auth),
+    told: &[(String, String)],
+) -> Config {
+    let mut config = config.clone();
+    let here = |place: &Place| {
+        place.warehouse == warehouse && place.database == database && place.auth == *auth
+    };
+    if let Some(place) = places(&config).into_iter().find(here) {
+        take(&mut config, &place.among(told.iter().cloned()));
+    }
+    config
+}
+
+/// Who was given parents.
+fn take<'a>(config: &mut Config, parents: &'a Parents) -> Vec<&'a str> {
+    let mut taken = Vec::new();
     for (id, found) in parents {
         let known = found.iter().all(|parent| config.views.contains_key(parent));
         // What a person has written may say the reverse.
@@ -108,10 +134,11 @@ pub(crate) fn complete(config: &mut Config, parents: &Parents) {
             && known
             && !circle
         {
-            tracing::info!(view = id, after = found.join(", "), "stands on other views");
             view.after.clone_from(found);
+            taken.push(id.as_str());
         }
     }
+    taken
 }
 
 /// Whether a view is refreshed after another one, directly or not.
@@ -136,25 +163,25 @@ mod tests {
     use super::*;
     use crate::config::{self, Environment, Source};
 
+    fn config(warehouse: &str, views: &str) -> Config {
+        let text = format!(
+            "[warehouses.w]\n{warehouse}\ndatabase = \"dev\"\n\
+             [groups.all]\nwarehouse = \"w\"\ntarget_lag = \"30s\"\nviews = [{views}]\n"
+        );
+        let source = Source::Text {
+            name: "t.toml".to_owned(),
+            text,
+        };
+        let loaded = config::load(&source, &Environment::new());
+        assert_eq!(loaded.problems, []);
+        loaded.config.unwrap()
+    }
+
+    const CLUSTER: &str = "cluster = \"w\"";
+
     #[test]
     fn what_is_written_comes_first_and_nobody_follows_himself() {
-        let text = r#"
-[warehouses.w]
-cluster = "w"
-database = "dev"
-[groups.all]
-warehouse = "w"
-target_lag = "30s"
-views = ["a", "b", { name = "c", after = ["b"] }]
-"#;
-        let loaded = config::load(
-            &Source::Text {
-                name: "t.toml".to_owned(),
-                text: text.to_owned(),
-            },
-            &Environment::new(),
-        );
-        let mut config = loaded.config.unwrap();
+        let mut config = config(CLUSTER, r#""a", "b", { name = "c", after = ["b"] }"#);
         let parents = [("b", "c"), ("c", "a"), ("a", "gone")];
         let parents = parents.map(|(id, parent)| (id.to_owned(), vec![parent.to_owned()]));
         complete(&mut config, &parents.into());
@@ -167,6 +194,26 @@ views = ["a", "b", { name = "c", after = ["b"] }]
             &[("b".to_owned(), vec!["a".to_owned()])].into(),
         );
         assert_eq!(config.views["b"].after, ["a"]);
+    }
+
+    #[test]
+    fn names_are_compared_as_the_catalog_writes_them() {
+        let exact = r#"{ name = "S.A", session = { case_sensitive = true } }"#;
+        let config = config(CLUSTER, &format!(r#"{exact}, "S.B""#));
+        let mut places = places(&config).into_iter();
+        let views = places.next().unwrap().views;
+        let names: Vec<&str> = views.keys().map(String::as_str).collect();
+        assert_eq!(names, ["S.A", "s.b"]);
+    }
+
+    #[test]
+    fn only_a_cluster_tells_who_stands_on_whom() {
+        let told = [("public.b".to_owned(), "public.a".to_owned())];
+        for (warehouse, after) in [(CLUSTER, &["a"][..]), ("workgroup = \"w\"", &[])] {
+            let config = config(warehouse, r#""a", "b""#);
+            let completed = completed(&config, "w", ("dev", &Auth::Iam), &told);
+            assert_eq!(completed.views["b"].after, after, "{warehouse}");
+        }
     }
 
     #[test]

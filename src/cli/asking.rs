@@ -100,6 +100,8 @@ impl Reach {
 #[derive(Debug)]
 pub(super) struct Asking {
     pub(super) clients: Clients,
+    /// That of the clients.
+    pub(super) clock: Clock,
 }
 
 impl Asking {
@@ -114,6 +116,7 @@ impl Asking {
         };
         Self {
             clients: Clients::new(life),
+            clock,
         }
     }
 

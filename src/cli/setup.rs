@@ -231,7 +231,8 @@ pub(super) async fn verify_all(
     stdout: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let mut asking = Asking::new(config);
-    let report = Box::pin(verify::verify(config, &mut asking.clients)).await;
+    let clock = asking.clock;
+    let report = Box::pin(verify::verify(config, &mut asking.clients, &clock)).await;
     if as_json {
         writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {

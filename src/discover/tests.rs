@@ -41,7 +41,7 @@ fn holding(views: &[(&str, View)], schemas: &[(&str, Schema)]) -> Existing {
         schemas: schemas
             .map(|(name, schema)| (name.to_owned(), schema))
             .collect(),
-        gaps: Vec::new(),
+        ..Existing::default()
     }
 }
 

@@ -372,7 +372,7 @@ mod tests {
             user: "me".to_owned(),
             schemas: BTreeMap::from([("k".to_owned(), schema)]),
             views: BTreeMap::from([("public.v".to_owned(), view)]),
-            gaps: Vec::new(),
+            ..Existing::default()
         }
     }
 

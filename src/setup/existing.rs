@@ -28,6 +28,8 @@ pub struct Existing {
     pub views: BTreeMap<String, View>,
     /// What could not be read, and why.
     pub gaps: Vec<String>,
+    /// Why it is not told which view stands on which.
+    pub untold: Option<String>,
 }
 
 /// An external schema.
@@ -93,13 +95,15 @@ pub async fn look(client: &Client, database: &str, auth: &Auth) -> Result<Existi
         Err(failure) => existing.gaps.push(failure.message.to_string()),
     }
     // Serverless has no STV tables: there nobody tells who stands on whom.
-    for (child, parent) in dependencies(client, database, auth)
-        .await
-        .unwrap_or_default()
-    {
-        if let Some(view) = existing.views.get_mut(&child) {
-            view.parents.push(parent);
+    match dependencies(client, database, auth).await {
+        Ok(told) => {
+            for (child, parent) in told {
+                if let Some(view) = existing.views.get_mut(&child) {
+                    view.parents.push(parent);
+                }
+            }
         }
+        Err(failure) => existing.untold = Some(failure.message.to_string()),
     }
     Ok(existing)
 }

@@ -21,6 +21,9 @@ pub struct Link {
     /// What to do, ready to paste where it is a document or a statement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
+    /// The rows of docs/assumptions.md that it speaks of.
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    pub assumed: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +45,7 @@ impl Link {
             state,
             detail: detail.into(),
             mend: None,
+            assumed: &[],
         }
     }
 
@@ -71,7 +75,11 @@ impl Report {
         let mut text = String::new();
         for link in &self.links {
             // Writing into a String cannot fail.
-            let _ = writeln!(text, "{} {}: {}", link.state.sign(), link.name, link.detail);
+            let _ = write!(text, "{} {}: {}", link.state.sign(), link.name, link.detail);
+            if !link.assumed.is_empty() {
+                let _ = write!(text, " ({})", link.assumed.join(", "));
+            }
+            text.push('\n');
             for line in link.mend.iter().flat_map(|mend| mend.lines()) {
                 let _ = writeln!(text, "    {line}");
             }
@@ -132,11 +140,13 @@ mod tests {
     fn a_report_shows_sign_detail_and_what_to_do() {
         let broken =
             Link::new("trust", State::Broken, "nobody is trusted").mend("{\n  \"a\": 1\n}");
-        let links = vec![broken, Link::new("schema", State::Ok, "is there")];
+        let mut there = Link::new("schema", State::Ok, "is there");
+        there.assumed = &["A42", "A43"];
+        let links = vec![broken, there];
         let report = Report { links };
         assert_eq!(
             report.text(),
-            "✗ trust: nobody is trusted\n    {\n      \"a\": 1\n    }\n✓ schema: is there\n\
+            "✗ trust: nobody is trusted\n    {\n      \"a\": 1\n    }\n✓ schema: is there (A42, A43)\n\
              1 ok, 1 broken, 0 could not be verified, 0 skipped\n"
         );
         let json = serde_json::to_value(&report).unwrap();

@@ -6,6 +6,7 @@
 //! Deliberately absent: guesses about what a configuration does not say.
 
 pub mod apply;
+mod asked;
 pub mod aws;
 mod blame;
 pub mod cloudformation;
@@ -17,6 +18,7 @@ pub mod links;
 mod names;
 pub mod policy;
 mod probe;
+mod proof;
 pub mod roles;
 #[cfg(test)]
 mod roles_tests;

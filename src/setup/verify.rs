@@ -1,32 +1,37 @@
 //! Walking the whole way from the daemon to a row, and saying of every link how it is.
 //!
 //! Decides: the order (caller, permissions, warehouse, roles, schema, stream, view, one
-//! refresh as the proof, one row) and what mends a broken link. What cannot be seen is
-//! unverifiable, never good. Deliberately absent: changing anything. The one refresh is left
-//! out where the warehouse's history holds a recent one or where one is running.
+//! refresh as the proof and what its record says, one row) and what mends a broken link. What
+//! cannot be seen is unverifiable, never good. Deliberately absent: changing anything. The one
+//! refresh is left out where the warehouse's history holds a recent one, where one is running,
+//! and of views that are only observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidekeeper_scheduler::{Failure, WarehouseId};
+use tidekeeper_scheduler::{Failure, Span, WarehouseId};
 
+use super::asked::{self, Asker, Evidence};
 use super::aws;
-use super::blame::blame;
 use super::existing::{Existing, LOOK, Schema, View, look};
 use super::iam::{self, Accounts};
+use super::identifier::identifier;
 use super::links::{Link, Report, State};
 use super::probe;
+use super::proof;
 use super::roles;
-use crate::config::{Config, Mode, Outcomes, StreamSource};
+use crate::clock::Clock;
+use crate::config::{Config, Mode, Outcomes, StreamSource, Target};
+use crate::dependants;
 use crate::translate;
 use crate::warehouse::question::{Question, Rows};
-use crate::warehouse::{Auth, Client, Clients, Refresh};
+use crate::warehouse::{AssumeRole, Auth, Client, Clients, Refresh, stored_name};
 
 /// A refresh this recent is proof enough.
-const RECENT_MINUTES: u32 = 15;
+const RECENT: Span = Span::from_secs(15 * 60);
 
-/// Verifies everything that a configuration speaks of.
-pub async fn verify(config: &Config, clients: &mut Clients) -> Report {
+/// Verifies everything that a configuration speaks of; `clock` is that of the clients.
+pub async fn verify(config: &Config, clients: &mut Clients, clock: &Clock) -> Report {
     let mut report = Report::default();
     let accounts = match iam::documents(config) {
         Ok(accounts) => accounts,
@@ -60,6 +65,7 @@ pub async fn verify(config: &Config, clients: &mut Clients) -> Report {
                 .links
                 .extend(roles::check(&client, &account, &accounts).await);
         }
+        let roles = settings.assume_role.clone();
         let client = clients.client(settings).await;
         let way = Way {
             config,
@@ -67,8 +73,10 @@ pub async fn verify(config: &Config, clients: &mut Clients) -> Report {
             warehouse: &warehouse,
             client: &client,
             sdk: &sdk,
+            roles: &roles,
+            clock,
         };
-        way.walk(&views, &mut report).await;
+        Box::pin(way.walk(&views, &mut report)).await;
     }
     report
 }
@@ -105,13 +113,18 @@ async fn caller(
 }
 
 /// One warehouse's part of the way.
-struct Way<'a> {
-    config: &'a Config,
-    accounts: &'a Accounts,
+pub(super) struct Way<'a> {
+    pub(super) config: &'a Config,
+    pub(super) accounts: &'a Accounts,
     warehouse: &'a WarehouseId,
-    client: &'a Client,
+    pub(super) client: &'a Client,
     sdk: &'a aws_config::SdkConfig,
+    roles: &'a [AssumeRole],
+    pub(super) clock: &'a Clock,
 }
+
+/// A user in a database, and what there is for him.
+type Place = (String, Auth);
 
 impl Way<'_> {
     async fn walk(&self, views: &[Refresh], report: &mut Report) {
@@ -130,18 +143,28 @@ impl Way<'_> {
                 BTreeSet::new()
             }
         };
-        self.records(views, report).await;
-        let mut places: BTreeMap<(String, String), Option<Existing>> = BTreeMap::new();
+        let mut recent = Vec::new();
+        let mut places: BTreeMap<Place, Option<Found>> = BTreeMap::new();
+        let mut evidence: BTreeMap<Auth, Evidence> = BTreeMap::new();
         let mut probed = BTreeSet::new();
         for refresh in views {
-            let place = (refresh.database.clone(), format!("{:?}", refresh.auth));
+            let place = (refresh.database.clone(), refresh.auth.clone());
             if !places.contains_key(&place) {
-                let existing = self
-                    .database(&refresh.database, &refresh.auth, report)
-                    .await;
-                places.insert(place.clone(), existing);
+                let found = self.database(&place, report).await;
+                if let Some(found) = &found
+                    && !evidence.contains_key(&place.1)
+                {
+                    let theirs = views.iter().filter(|view| view.auth == place.1);
+                    let theirs: Vec<Arc<Refresh>> = theirs.cloned().map(Arc::new).collect();
+                    let seen = self.system(&place, &found.existing, &theirs, report).await;
+                    evidence.insert(place.1.clone(), seen);
+                    let since = self.clock.now() - RECENT;
+                    let swept = self.client.sweep(&theirs, since, &[]).await;
+                    recent.extend(swept.unwrap_or_default().foreign);
+                }
+                places.insert(place.clone(), found);
             }
-            let Some(Some(existing)) = places.get(&place) else {
+            let Some(Some(found)) = places.get(&place) else {
                 continue;
             };
             let view = self.config.views.get(refresh.view.as_str());
@@ -150,43 +173,82 @@ impl Way<'_> {
                 && probed.insert(name.to_owned())
                 && let Some(stream) = self.config.streams.get(name)
             {
-                report
-                    .links
-                    .push(probe::stream(self.sdk, name, stream).await);
+                let asked = (name, stream);
+                let told = probe::stream(self.sdk, self.roles, self.clock, asked).await;
+                report.links.extend(told);
             }
-            report.links.extend(self.schema(refresh, existing));
-            let sound = self.view(refresh, existing, report);
-            if sound {
+            report.links.extend(self.schema(refresh, &found.existing));
+            if self.view(refresh, found, report) {
                 let in_flight = running.contains(&refresh.view);
-                self.prove(refresh, in_flight, report).await;
+                let seen = evidence.entry(refresh.auth.clone()).or_default();
+                match proof::latest(&recent, &refresh.view) {
+                    Some(record) => self.seen(refresh, record, seen, report),
+                    None => self.prove(refresh, in_flight, seen, report).await,
+                }
                 self.sample(refresh, report).await;
             }
         }
+        if self.reads_records() {
+            report
+                .links
+                .extend(evidence.values().flat_map(Evidence::links));
+        }
     }
 
-    /// Whether the daemon will know what its refreshes did.
-    async fn records(&self, views: &[Refresh], report: &mut Report) {
+    pub(super) fn reads_records(&self) -> bool {
         let warehouse = self.config.warehouses.get(self.warehouse.as_str());
-        if warehouse.is_some_and(|warehouse| warehouse.outcomes == Outcomes::Off) {
-            return;
+        warehouse.is_none_or(|warehouse| warehouse.outcomes != Outcomes::Off)
+    }
+
+    /// What system views say that concern a user's refreshes.
+    async fn system(
+        &self,
+        (database, auth): &Place,
+        existing: &Existing,
+        views: &[Arc<Refresh>],
+        report: &mut Report,
+    ) -> Evidence {
+        let subject = format!("warehouse {} as {}", self.warehouse, existing.user);
+        let target = self.config.warehouses.get(self.warehouse.as_str());
+        let serverless =
+            target.is_some_and(|warehouse| matches!(warehouse.target, Target::Workgroup(_)));
+        if views.len() > 1 {
+            let parents = asked::parents(&subject, existing, serverless);
+            report.links.push(parents);
         }
-        let name = format!("warehouse {}: records of refreshes", self.warehouse);
-        let views: Vec<Arc<Refresh>> = views.iter().cloned().map(Arc::new).collect();
-        report
-            .links
-            .push(match self.client.missing_records(&views).await {
-                Ok(missing) if missing.is_empty() => Link::new(name, State::Ok, "all can be read"),
-                Ok(missing) => {
-                    let text = format!("this user or release lacks {}", missing.join(", "));
-                    Link::new(name, State::Unverifiable, text)
-                }
-                Err(failure) => {
-                    let text = format!("every refresh will count as data: {}", failure.message);
-                    let mend =
-                        "let the user read SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"";
-                    Link::new(name, State::Broken, text).mend(mend)
-                }
-            });
+        if self.reads_records() {
+            report.links.push(self.records(&subject, views).await);
+            let asker = Asker {
+                client: self.client,
+                subject: &subject,
+                database,
+                auth,
+                serverless,
+            };
+            report.links.extend(asker.system(&existing.user).await);
+        }
+        Evidence {
+            subject,
+            me: existing.user.clone(),
+            ..Evidence::default()
+        }
+    }
+
+    /// Whether the daemon will know what a user's refreshes did.
+    async fn records(&self, subject: &str, views: &[Arc<Refresh>]) -> Link {
+        let name = format!("{subject}: records of refreshes");
+        match self.client.missing_records(views).await {
+            Ok(missing) if missing.is_empty() => Link::new(name, State::Ok, "all can be read"),
+            Ok(missing) => {
+                let text = format!("this user or release lacks {}", missing.join(", "));
+                Link::new(name, State::Unverifiable, text)
+            }
+            Err(failure) => {
+                let text = format!("every refresh will count as data: {}", failure.message);
+                let mend = "let the user read SYS_MV_REFRESH_HISTORY, or set outcomes = \"off\"";
+                Link::new(name, State::Broken, text).mend(mend)
+            }
+        }
     }
 
     fn broken(&self, what: &str, failure: &Failure) -> Link {
@@ -198,7 +260,7 @@ impl Way<'_> {
         }
     }
 
-    async fn database(&self, database: &str, auth: &Auth, report: &mut Report) -> Option<Existing> {
+    async fn database(&self, (database, auth): &Place, report: &mut Report) -> Option<Found> {
         match look(self.client, database, auth).await {
             Ok(existing) => {
                 let name = format!("warehouse {}: database {database}", self.warehouse);
@@ -210,13 +272,27 @@ impl Way<'_> {
                         .links
                         .push(Link::new(name, State::Unverifiable, gap.clone()));
                 }
-                Some(existing)
+                Some(self.completed(database, auth, existing))
             }
             Err(failure) => {
                 let what = format!("database {database}");
                 report.links.push(self.broken(&what, &failure));
                 None
             }
+        }
+    }
+
+    fn completed(&self, database: &str, auth: &Auth, existing: Existing) -> Found {
+        let views = existing.views.iter();
+        let told: Vec<(String, String)> = views
+            .flat_map(|(child, view)| view.parents.iter().map(move |parent| (child, parent)))
+            .map(|(child, parent)| (child.clone(), parent.clone()))
+            .collect();
+        let warehouse = self.warehouse.as_str();
+        let completed = dependants::completed(self.config, warehouse, (database, auth), &told);
+        Found {
+            existing,
+            completed,
         }
     }
 
@@ -249,9 +325,11 @@ impl Way<'_> {
     }
 
     /// Existence, owner, AUTO REFRESH, refreshability; whether a refresh can be tried.
-    fn view(&self, refresh: &Refresh, existing: &Existing, report: &mut Report) -> bool {
-        let schema = refresh.schema.as_deref().unwrap_or("public").to_lowercase();
-        let name = format!("{schema}.{}", refresh.name.to_lowercase());
+    fn view(&self, refresh: &Refresh, found: &Found, report: &mut Report) -> bool {
+        let existing = &found.existing;
+        let (schema, name) = stored_name(refresh);
+        let written = format!("{}.{}", identifier(&schema), identifier(&name));
+        let name = format!("{schema}.{name}");
         let link = format!("view {name}");
         if !existing.gaps.is_empty() && existing.views.is_empty() {
             report.links.push(Link::new(
@@ -278,17 +356,18 @@ impl Way<'_> {
                 format!("{owner}; statements run as {me}"),
             )
             .mend(format!(
-                "-- as a superuser:\nALTER TABLE {name} OWNER TO \"{me}\";"
+                "-- as a superuser:\nALTER TABLE {written} OWNER TO \"{me}\";"
             ))
         });
         if view.auto_refresh && !observed {
             let text = "AUTO REFRESH is on: two refresh it, and both are paid for";
-            report.links.push(
-                Link::new(link.as_str(), State::Broken, text)
-                    .mend(format!("ALTER MATERIALIZED VIEW {name} AUTO REFRESH NO;")),
-            );
+            report
+                .links
+                .push(Link::new(link.as_str(), State::Broken, text).mend(format!(
+                    "ALTER MATERIALIZED VIEW {written} AUTO REFRESH NO;"
+                )));
         }
-        report.links.extend(self.parents(refresh, view, existing));
+        report.links.extend(self.parents(refresh, view, found));
         if view.state >= 101 {
             let text = format!("state {}: it can no longer be refreshed", view.state);
             report
@@ -299,37 +378,38 @@ impl Way<'_> {
         true
     }
 
-    /// A view on configured views has to be refreshed after them.
-    fn parents(&self, refresh: &Refresh, view: &View, existing: &Existing) -> Option<Link> {
-        let configured = self.config.views.get(refresh.view.as_str())?;
-        let views = self.config.views.values();
-        let forgotten: Vec<&str> = views
-            .filter(|other| {
-                let schema = other.schema.as_deref().unwrap_or("public").to_lowercase();
-                let name = format!("{schema}.{}", other.name.to_lowercase());
-                other.warehouse == configured.warehouse
-                    && other.database == configured.database
-                    && existing.views.contains_key(&name)
-                    && view.parents.contains(&name)
-                    && !configured.after.contains(&other.id)
-            })
-            .map(|other| other.id.as_str())
-            .collect();
-        if forgotten.is_empty() {
-            return None;
+    /// A view on configured views has to be refreshed after them; on a cluster the daemon
+    /// finds that out where nothing is written.
+    fn parents(&self, refresh: &Refresh, view: &View, found: &Found) -> Option<Link> {
+        let id = refresh.view.as_str();
+        let configured = self.config.views.get(id)?;
+        let completed = &found.completed.views.get(id)?.after;
+        let stands_on =
+            translate::refreshes(self.config)
+                .into_iter()
+                .filter(|(warehouse, other)| {
+                    let (schema, name) = stored_name(other);
+                    let name = format!("{schema}.{name}");
+                    warehouse == self.warehouse
+                        && other.database == refresh.database
+                        && view.parents.contains(&name)
+                });
+        let stands_on = stands_on.map(|(_, other)| other.view.to_string());
+        let (known, forgotten): (Vec<String>, Vec<String>) = stands_on
+            .filter(|parent| !configured.after.contains(parent))
+            .partition(|parent| completed.contains(parent));
+        let link = format!("view {id}");
+        if !forgotten.is_empty() {
+            let forgotten_ones = forgotten.join(" and ");
+            let text = format!("stands on {forgotten_ones}, and is not refreshed after it");
+            let link = Link::new(link, State::Broken, text);
+            return Some(link.mend(format!("after = [\"{}\"]", forgotten.join("\", \""))));
         }
-        let link = Link::new(
-            format!("view {}", refresh.view),
-            State::Broken,
-            format!(
-                "stands on {}, and is not refreshed after it",
-                forgotten.join(" and ")
-            ),
-        );
-        Some(link.mend(format!("after = [\"{}\"]", forgotten.join("\", \""))))
+        let text = format!("after {}: found in the catalog", known.join(" and "));
+        (!known.is_empty()).then(|| Link::new(link, State::Ok, text))
     }
 
-    async fn ask(&self, refresh: &Refresh, sql: &str) -> Result<Rows, Failure> {
+    pub(super) async fn ask(&self, refresh: &Refresh, sql: &str) -> Result<Rows, Failure> {
         let question = Question {
             sql,
             settings: &crate::warehouse::settings(&refresh.session),
@@ -341,57 +421,9 @@ impl Way<'_> {
     }
 
     /// Others refresh it.
-    fn observes(&self, refresh: &Refresh) -> bool {
+    pub(super) fn observes(&self, refresh: &Refresh) -> bool {
         let view = self.config.views.get(refresh.view.as_str());
         view.is_some_and(|view| view.mode == Mode::Observe)
-    }
-
-    async fn prove(&self, refresh: &Refresh, in_flight: bool, report: &mut Report) {
-        let link = format!("refresh of {}", refresh.view);
-        if in_flight {
-            let text = "one is running; look again when it has ended";
-            report.links.push(Link::new(link, State::Skipped, text));
-            return;
-        }
-        if let Some(seen) = self.recent(refresh).await {
-            report.links.push(Link::new(link, State::Ok, seen));
-            return;
-        }
-        if self.observes(refresh) {
-            let text = "not tried: it is only observed";
-            report.links.push(Link::new(link, State::Skipped, text));
-            return;
-        }
-        let sql = crate::warehouse::refresh_sql(refresh, "verify");
-        match self.ask(refresh, &sql).await {
-            Ok(_) => report
-                .links
-                .push(Link::new(link, State::Ok, "it was refreshed now")),
-            Err(failure) => {
-                let view = self.config.views.get(refresh.view.as_str());
-                let stream = view
-                    .and_then(|view| view.stream.as_ref())
-                    .and_then(|name| self.config.streams.get(name));
-                report
-                    .links
-                    .push(blame(&link, &failure, stream, self.accounts));
-            }
-        }
-    }
-
-    /// A success in the warehouse's history that is recent enough.
-    async fn recent(&self, refresh: &Refresh) -> Option<String> {
-        let sql = format!(
-            "SELECT TRIM(status) AS status, end_time FROM sys_mv_refresh_history \
-             WHERE TRIM(mv_name) = '{}' AND start_time > GETDATE() - INTERVAL '{RECENT_MINUTES} minutes' \
-             ORDER BY start_time DESC LIMIT 1",
-            refresh.name.to_lowercase().replace('\'', "''")
-        );
-        let rows = self.ask(refresh, &sql).await.ok()?;
-        let row = rows.rows.first()?;
-        let status = rows.text(row, "status");
-        let succeeded = status.starts_with("Refresh successfully") || status.starts_with("MV was");
-        succeeded.then(|| format!("{status}, at {}", rows.text(row, "end_time")))
     }
 
     async fn sample(&self, refresh: &Refresh, report: &mut Report) {
@@ -409,6 +441,12 @@ impl Way<'_> {
             Err(failure) => Link::new(link, State::Unverifiable, failure.message.to_string()),
         });
     }
+}
+
+/// What a database holds, and the configuration with what its catalog adds.
+struct Found {
+    existing: Existing,
+    completed: Config,
 }
 
 fn compare(link: String, name: &str, schema: &Schema, wanted: &str, region: Option<&str>) -> Link {

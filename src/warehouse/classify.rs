@@ -88,7 +88,7 @@ pub(super) fn service_error(code: &str, status: u16, message: &str) -> CallFailu
         return CallFailure::new(false, Throttled, said, "");
     }
     if DENIED.contains(&code) {
-        let mend = "add the denied action to the daemon's role (redshift-data:ExecuteStatement, BatchExecuteStatement, DescribeStatement, ListStatements, CancelStatement; the last three want Resource \"*\")";
+        let mend = "add the denied action to the daemon's role (redshift-data:ExecuteStatement, BatchExecuteStatement, DescribeStatement, GetStatementResult, ListStatements, CancelStatement; the last four want Resource \"*\")";
         return CallFailure::new(false, Permanent, said, mend);
     }
     if CREDENTIALS.contains(&code) {
@@ -390,5 +390,28 @@ pub(super) fn stage(status: &str) -> Stage {
         "FAILED" => Stage::Failed,
         "ABORTED" => Stage::Aborted,
         _ => Stage::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_denied_is_told_every_action_that_the_daemon_needs() {
+        let told = service_error("AccessDeniedException", 400, "")
+            .failure
+            .mend
+            .unwrap();
+        for action in [
+            "ExecuteStatement",
+            "BatchExecuteStatement",
+            "DescribeStatement",
+            "GetStatementResult",
+            "ListStatements",
+            "CancelStatement",
+        ] {
+            assert!(told.contains(action), "{action}: {told}");
+        }
     }
 }

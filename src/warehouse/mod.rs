@@ -17,6 +17,7 @@ mod outcome;
 pub mod question;
 #[cfg(test)]
 mod question_tests;
+mod roles;
 mod sql;
 mod sweep;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use tidekeeper_scheduler::{Timestamp, ViewId, WarehouseId};
 
 pub use client::Client;
 pub use clients::Clients;
+pub use roles::assume;
 
 /// The settings that go before a statement of a view.
 #[must_use]
@@ -46,6 +48,14 @@ pub fn refresh_sql(refresh: &Refresh, why: &str) -> String {
 #[must_use]
 pub fn view_sql(refresh: &Refresh) -> String {
     sql::view(refresh)
+}
+
+/// A view's schema and name as the catalog writes them.
+#[must_use]
+pub fn stored_name(view: &Refresh) -> (String, String) {
+    let schema = view.schema.as_deref().unwrap_or("public");
+    let stored = |name| sweep::folded(name, view);
+    (stored(schema), stored(&view.name))
 }
 
 /// Where a warehouse is and how it is reached.

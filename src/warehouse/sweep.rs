@@ -486,7 +486,7 @@ fn view_name(view: &Refresh) -> String {
     folded(&view.name, view)
 }
 
-fn folded(name: &str, view: &Refresh) -> String {
+pub(super) fn folded(name: &str, view: &Refresh) -> String {
     if view.session.case_sensitive {
         name.to_owned()
     } else {

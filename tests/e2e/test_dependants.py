@@ -35,3 +35,11 @@ def test_views_on_views_are_found_and_refreshed_after_them(lab, daemon, binary):
     began = [s["submitted_s"] for s in history.finished("hourly")][1:]
     assert all(any(end <= at for end in ends) for at in began)
     assert running.views()["hourly"]["data_timestamp"] <= running.views()["base"]["data_timestamp"]
+
+    asked = subprocess.run(
+        [binary, "check", "--online", "--config", "-"],
+        input=config.replace("workgroup =", "cluster ="), capture_output=True, text=True, timeout=60, check=False, env=environment(),
+    )
+    assert "✓ view hourly: after base: found in the catalog\n" in asked.stdout, asked.stdout + asked.stderr
+    assert "parents of views: told; 1 views stand on others (A57)" in asked.stdout
+    assert "✗" not in asked.stdout, asked.stdout

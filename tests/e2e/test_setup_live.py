@@ -27,6 +27,22 @@ def create_roles(aws, accounts):
                 iam.put_role_policy(RoleName=role["name"], PolicyName=name, PolicyDocument=json.dumps(document))
 
 
+def as_task(aws):
+    """The credentials of the daemon's task: ECS gives it its role under conditions that ministack does
+    not fulfil, so that the account itself is let in."""
+    aws.client("iam", aws_of.WAREHOUSE_ACCOUNT).update_assume_role_policy(
+        RoleName="TidekeeperTask",
+        PolicyDocument=json.dumps(aws_of.trust({"AWS": f"arn:aws:iam::{aws_of.WAREHOUSE_ACCOUNT}:root"})),
+    )
+    task = aws.client("sts", aws_of.WAREHOUSE_ACCOUNT).assume_role(RoleArn=TASK, RoleSessionName="task")
+    given = task["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": given["SessionToken"],
+    }
+
+
 def test_roles_ddl_proof_and_rows_come_from_one_configuration(ministack, lab, daemon, binary, tmp_path):
     kinesis = ministack.client("kinesis", aws_of.STREAM_ACCOUNT)
     kinesis.create_stream(StreamName=aws_of.STREAM, ShardCount=1)
@@ -54,23 +70,13 @@ def test_roles_ddl_proof_and_rows_come_from_one_configuration(ministack, lab, da
     again = run("setup", "apply", "--yes", "--config", path)
     assert "materialized view public.my_stream_vw in rt/dev is there" in again
 
-    # As the daemon's task: ECS gives a task its role under conditions that ministack does not
-    # fulfil, so that the account itself is let in.
-    ministack.client("iam", aws_of.WAREHOUSE_ACCOUNT).update_assume_role_policy(
-        RoleName="TidekeeperTask",
-        PolicyDocument=json.dumps(aws_of.trust({"AWS": f"arn:aws:iam::{aws_of.WAREHOUSE_ACCOUNT}:root"})),
-    )
-    task = ministack.client("sts", aws_of.WAREHOUSE_ACCOUNT).assume_role(RoleArn=TASK, RoleSessionName="task")
-    given = task["Credentials"]
-    environment |= {
-        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": given["SessionToken"],
-    }
+    environment |= as_task(ministack)
     report = json.loads(run("setup", "verify", "--json", "--config", path, code=2))
     states = {link["name"]: link["state"] for link in report["links"]}
     assert "broken" not in states.values(), report
     assert states["stream schema_stream"] == "ok", "through the probe role"
+    questions = {row for link in report["links"] if link["state"] == "ok" for row in link.get("assumed", [])}
+    assert {"A48", "A49", "A50", "A51", "A52", "A53", "A58", "A59", "A63", "A64", "A66", "A69"} <= questions, report
     assert states["refresh of my_stream_vw"] == "ok"
     assert states["a row of my_stream_vw"] == "ok"
     unseen = [name for name, state in states.items() if state == "unverifiable"]
@@ -100,6 +106,36 @@ def test_roles_ddl_proof_and_rows_come_from_one_configuration(ministack, lab, da
         30,
         alive=running.check_alive,
     )
+
+
+def test_a_stream_is_probed_through_the_warehouses_roles_and_what_is_refused_is_named(ministack, lab, binary, tmp_path):
+    """Only the last of assume_role may assume the probe role, as `setup iam` grants it."""
+    ministack.client("kinesis", aws_of.STREAM_ACCOUNT).create_stream(StreamName=aws_of.STREAM, ShardCount=2)
+    config = aws_of.config(extra=f'probe_role_arn = "{PROBE}"')
+    role = f'assume_role = ["arn:aws:iam::{aws_of.WAREHOUSE_ACCOUNT}:role/Tidekeeper"]'
+    config = config.replace("[warehouses.rt]", f"[warehouses.rt]\n{role}")
+    path = tmp_path / "tidekeeper.toml"
+    path.write_text(f'[daemon]\nrole_arn = "{TASK}"\n{config}')
+    environment = ministack.environment() | {"AWS_ENDPOINT_URL_REDSHIFT_DATA": lab(aws_of.world(ministack)).url}
+
+    def run(*arguments):
+        return subprocess.run(
+            [binary, "setup", *arguments, "--config", path], env=harness.environment(environment), capture_output=True, text=True, timeout=120
+        ).stdout
+
+    def told():
+        links = json.loads(run("verify", "--json"))["links"]
+        return [(link["state"], link["detail"]) for link in links if link["name"].startswith("stream ")]
+
+    create_roles(ministack, json.loads(run("iam")))
+    environment |= as_task(ministack)
+    assert [state for state, _ in told()] == ["ok"] * 4, told()
+    denied = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kinesis:GetRecords", "Resource": "*"}]}
+    ministack.client("iam", aws_of.STREAM_ACCOUNT).put_role_policy(
+        RoleName="TidekeeperProbe", PolicyName="Freeze", PolicyDocument=json.dumps(denied)
+    )
+    *_, (state, detail) = told()
+    assert state == "broken" and f"{PROBE}: kinesis:GetRecords: AccessDenied" in detail, detail
 
 
 def test_both_templates_create_their_stacks_with_the_roles_that_setup_prints(ministack, binary, tmp_path):

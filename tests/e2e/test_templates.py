@@ -103,8 +103,20 @@ def test_no_role_may_do_more_than_is_named(template):
         "ecr:GetAuthorizationToken",
         "redshift-data:CancelStatement",
         "redshift-data:DescribeStatement",
+        "redshift-data:GetStatementResult",
         "redshift-data:ListStatements",
     }
+
+
+def test_the_task_may_assume_only_the_roles_that_are_named(template):
+    role = template["Resources"]["TaskRole"]["Properties"]["Policies"]
+    named = {
+        policy["If"][0]: statement["Resource"]
+        for policy in role
+        for statement in statements(policy)
+        if statement["Action"] == "sts:AssumeRole"
+    }
+    assert named == {"HasAssumeRole": {"Ref": "AssumeRoleArn"}, "HasProbeRoles": {"Ref": "ProbeRoleArns"}}
 
 
 def test_a_new_task_may_adopt_what_the_old_one_left_running(template):

@@ -207,6 +207,13 @@ const USERS: Columns = &[
     ("usesuper", Type::Bool),
 ];
 
+const USER_INFO: Columns = &[
+    ("user_name", TEXT),
+    ("user_id", Type::Int4),
+    ("superuser", Type::Bool),
+    ("syslog_access", TEXT),
+];
+
 /// Whether there is a system view of this name, or a column `view.column`.
 pub(crate) fn is_system_name(name: &str) -> bool {
     let (view, column) = name
@@ -239,6 +246,7 @@ pub(crate) fn system_relations(namespace: &str) -> Vec<Relation> {
         ("svv_columns", COLUMNS),
         ("svv_table_info", TABLE_INFO),
         ("pg_user", USERS),
+        ("svv_user_info", USER_INFO),
     ];
     let standard = [("tables", TABLES), ("columns", COLUMNS)];
     let relation = |schema: &str, (name, columns): (&str, Columns)| Relation {

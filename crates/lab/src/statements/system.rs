@@ -113,7 +113,7 @@ impl Engine {
             "svv_external_schemas" => self.external_schemas(warehouse),
             "svv_tables" | "tables" => self.tables(warehouse),
             "svv_columns" | "columns" => self.columns(warehouse),
-            "pg_user" => self.users(caller),
+            "pg_user" | "svv_user_info" => self.users(caller),
             "sys_serverless_usage" => self.serverless_usage(warehouse, now),
             _ => return,
         };
@@ -224,8 +224,12 @@ impl Engine {
         let row = |user: &String| {
             vec![
                 ("usename", text(user.clone())),
+                ("user_name", text(user.clone())),
                 ("usesysid", Cell::Int(user_id(user))),
+                ("user_id", Cell::Int(user_id(user))),
                 ("usesuper", Cell::Bool(false)),
+                ("superuser", Cell::Bool(false)),
+                ("syslog_access", text("UNRESTRICTED")),
             ]
         };
         users.into_iter().map(row).collect()
