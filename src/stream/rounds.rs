@@ -267,7 +267,7 @@ impl Rounds {
         if known.is_none_or(|known| !known.same_as(&failure)) {
             tracing::warn!(
                 stream = self.settings.name,
-                role = self.settings.role_arn,
+                role = self.settings.roles.last().map(|role| &role.arn),
                 operation = failure.operation,
                 code = failure.code,
                 error = failure.message,

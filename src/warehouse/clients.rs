@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_config::retry::RetryConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_redshiftdata::config::{SharedCredentialsProvider, StalledStreamProtectionConfig};
+use aws_sdk_redshiftdata::config::StalledStreamProtectionConfig;
 use tidekeeper_scheduler::WarehouseId;
 
 use super::client::CONNECT_LIMIT;
 use super::limit::Limits;
+use super::roles::assume;
 use super::{Client, Life, Settings};
 
 const SESSION_NAME: &str = "tidekeeper";
@@ -86,24 +86,7 @@ impl Clients {
         if let Some(url) = &settings.endpoint_url {
             builder.set_endpoint_url(Some(url.clone()));
         }
-        let mut sdk = builder.build();
-        for role in &settings.assume_role {
-            let mut provider = AssumeRoleProvider::builder(&role.arn)
-                .session_name(SESSION_NAME)
-                .configure(&sdk);
-            if let Some(external_id) = &role.external_id {
-                provider = provider.external_id(external_id);
-            }
-            let Some(before) = sdk.credentials_provider() else {
-                break;
-            };
-            let provider = provider.build_from_provider(before).await;
-            sdk = sdk
-                .to_builder()
-                .credentials_provider(SharedCredentialsProvider::new(provider))
-                .build();
-        }
-        sdk
+        assume(builder.build(), &settings.assume_role, SESSION_NAME).await
     }
 
     /// What the environment says, read once. A warehouse that names its region spares the

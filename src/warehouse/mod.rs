@@ -17,6 +17,7 @@ mod outcome;
 pub mod question;
 #[cfg(test)]
 mod question_tests;
+mod roles;
 mod sql;
 mod sweep;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use tidekeeper_scheduler::{Timestamp, ViewId, WarehouseId};
 
 pub use client::Client;
 pub use clients::Clients;
+pub use roles::assume;
 
 /// The settings that go before a statement of a view.
 #[must_use]
