@@ -92,6 +92,7 @@ impl Rounds {
                 if self.tell(at).await.is_none() {
                     return;
                 }
+                self.forget();
             }
             if self.rest(next, at).await.is_none() {
                 return;
@@ -235,9 +236,6 @@ impl Rounds {
             *position < at && self.told.get(*view) != Some(position)
         });
         let moved: Vec<_> = moved.map(|(view, at)| (view.clone(), at)).collect();
-        if moved.is_empty() {
-            return Some(());
-        }
         for (view, position) in moved {
             // It came up or fell back since the look began: the next one looks that far back.
             if !self.tails.values().all(|tail| tail.reaches(position)) {
@@ -255,13 +253,14 @@ impl Rounds {
             let event = Event::Probed { view, seen };
             self.life.events.send(event).await.ok()?;
         }
-        self.forget(&snapshot);
         Some(())
     }
 
-    /// What all views have read need not be known any more.
-    fn forget(&mut self, snapshot: &Snapshot) {
-        let positions: Vec<Timestamp> = self.positions(snapshot).map(|(_, at)| at).collect();
+    /// What all views have read need not be known any more. Not at once: a view falls back if
+    /// its refresh turns out not to have read everything.
+    fn forget(&mut self) {
+        let snapshot = Arc::clone(&self.life.snapshots.borrow());
+        let positions: Vec<Timestamp> = self.positions(&snapshot).map(|(_, at)| at).collect();
         if positions.len() == self.settings.views.len()
             && let Some(least) = positions.into_iter().min()
         {
@@ -278,7 +277,7 @@ impl Rounds {
 
     /// Up to when each view that is known to hold anything has read its stream.
     fn positions(&self, snapshot: &Snapshot) -> impl Iterator<Item = (&ViewId, Timestamp)> {
-        // Snapshots come by the hundred and have all views of the estate.
+        // Snapshots come ten times a second, and have all views of the estate.
         self.settings.views.iter().filter_map(|view| {
             let known = &snapshot.views;
             let place = known.binary_search_by(|known| known.view.cmp(view)).ok()?;
