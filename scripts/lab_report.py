@@ -464,7 +464,7 @@ def main():
         "load": lambda house: load(house, 60.0),
         "probes": lambda house: probes(house, 8.0),
         "unread": lambda house: lab_unread.unread(
-            house, 90.0, Table("Unread age, told and true: bursts, silence, a split shard; a look a second"), ROLE
+            house, 90.0, Table("Unread age, told and true: bursts, silence, a split and a merge; a look a second"), ROLE
         ),
         "observe": lambda house: lab_observe.observe(
             house,

@@ -146,7 +146,8 @@ fn view_spec(
 }
 
 /// The streams to be probed: those that the daemon may look at and that a view reads. A view
-/// that is refreshed after others follows them, not the stream.
+/// that is refreshed after others follows them, not the stream. Of sections that mean one
+/// stream, the first gives its name and says how the stream is reached.
 #[must_use]
 pub fn streams(config: &Config) -> Vec<stream::Settings> {
     let mut readers: BTreeMap<&str, Vec<&config::View>> = BTreeMap::new();
@@ -162,10 +163,15 @@ pub fn streams(config: &Config) -> Vec<stream::Settings> {
         let views = readers.get(name.as_str())?;
         let warehouse = config.warehouses.get(&views.first()?.warehouse)?;
         let targets = views.iter().map(|view| span(view.target_lag));
+        let mut roles = roles(warehouse);
+        roles.push(AssumeRole {
+            arn: stream.probe_role_arn.clone()?,
+            external_id: None,
+        });
         Some(stream::Settings {
             name: name.clone(),
             arn: arn.clone(),
-            role_arn: stream.probe_role_arn.clone()?,
+            roles,
             endpoint_url: warehouse.endpoint_url.clone(),
             period: stream::period(targets, stream.probe_share)?,
             share: stream.probe_share,
@@ -175,7 +181,29 @@ pub fn streams(config: &Config) -> Vec<stream::Settings> {
                 .collect(),
         })
     };
-    config.streams.iter().filter_map(settings).collect()
+    let mut streams: Vec<stream::Settings> = Vec::new();
+    for settings in config.streams.iter().filter_map(settings) {
+        let same = streams.iter_mut().find(|known| {
+            (&known.arn, &known.endpoint_url) == (&settings.arn, &settings.endpoint_url)
+        });
+        match same {
+            Some(known) => known.join(settings),
+            None => streams.push(settings),
+        }
+    }
+    streams
+}
+
+/// The roles through which a warehouse is reached.
+#[must_use]
+pub fn roles(warehouse: &config::Warehouse) -> Vec<AssumeRole> {
+    let roles = warehouse.assume_role.iter();
+    roles
+        .map(|role| AssumeRole {
+            arn: role.arn.clone(),
+            external_id: role.external_id.clone(),
+        })
+        .collect()
 }
 
 /// One client per warehouse.
@@ -188,14 +216,7 @@ pub fn warehouses(config: &Config) -> impl Iterator<Item = Settings> {
         },
         region: warehouse.region.clone(),
         endpoint_url: warehouse.endpoint_url.clone(),
-        assume_role: warehouse
-            .assume_role
-            .iter()
-            .map(|role| AssumeRole {
-                arn: role.arn.clone(),
-                external_id: role.external_id.clone(),
-            })
-            .collect(),
+        assume_role: roles(warehouse),
         quota_share: warehouse.quota_share,
     })
 }
@@ -293,8 +314,23 @@ mod tests {
         database = "dev"
         endpoint_url = "http://127.0.0.1:1"
 
+        [warehouses.far]
+        workgroup = "far"
+        database = "dev"
+        endpoint_url = "http://127.0.0.1:1"
+        assume_role = ["arn:aws:iam::222222222222:role/First", { arn = "arn:aws:iam::222222222222:role/Last", external_id = "me" }]
+
         [streams.clicks]
         kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/clicks"
+        probe_role_arn = "arn:aws:iam::111111111111:role/probe"
+
+        [streams.again]
+        kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/clicks"
+        probe_role_arn = "arn:aws:iam::111111111111:role/probe"
+        probe_share = 0.1
+
+        [streams.far]
+        kinesis = "arn:aws:kinesis:eu-west-1:111111111111:stream/far"
         probe_role_arn = "arn:aws:iam::111111111111:role/probe"
 
         [streams.unread]
@@ -317,6 +353,8 @@ mod tests {
             { name = "child", stream = "clicks", target_lag = "10s", after = ["fast"] },
             { name = "shut", stream = "closed" },
             { name = "kafka", stream = "topic" },
+            { name = "other", stream = "again" },
+            { name = "remote", stream = "far", warehouse = "far" },
         ]
     "#;
 
@@ -330,20 +368,49 @@ mod tests {
         assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
         let config = loaded.config.unwrap();
         let streams = streams(&config);
-        let [clicks] = streams.as_slice() else {
+        // `again` is the same stream as `clicks`.
+        let [clicks, far] = streams.as_slice() else {
             panic!("{streams:?}");
         };
-        assert_eq!(clicks.views, ["fast", "slow"].map(ViewId::from));
+        assert_eq!((clicks.name.as_str(), clicks.share), ("again", 0.1));
+        let views = ["other", "fast", "slow"];
+        assert_eq!(clicks.views, views.map(ViewId::from));
         assert_eq!(clicks.period, Span::from_secs(3));
         assert_eq!(clicks.endpoint_url.as_deref(), Some("http://127.0.0.1:1"));
+        let walked = |stream: &stream::Settings| {
+            let roles = stream.roles.iter();
+            let roles = roles.map(|role| (role.arn.clone(), role.external_id.clone()));
+            roles.collect::<Vec<_>>()
+        };
+        let role = |account: &str, name: &str, external_id: Option<&str>| {
+            let arn = format!("arn:aws:iam::{account}:role/{name}");
+            (arn, external_id.map(str::to_owned))
+        };
+        let probe = role("111111111111", "probe", None);
+        assert_eq!(walked(clicks), std::slice::from_ref(&probe));
+        let warehouse = |name, id| role("222222222222", name, id);
+        let chain = [
+            warehouse("First", None),
+            warehouse("Last", Some("me")),
+            probe,
+        ];
+        assert_eq!(walked(far), chain);
         let plan = plan(&config, &BTreeMap::new());
         let periods = plan
             .views
             .iter()
             .map(|view| (view.id.as_str(), view.probe_every));
-        let probed: Vec<_> = periods
+        let mut probed: Vec<_> = periods
             .filter_map(|(id, every)| Some((id, every?)))
             .collect();
-        assert_eq!(probed, [("fast", clicks.period), ("slow", clicks.period)]);
+        probed.sort_unstable();
+        let every = clicks.period;
+        let all = [
+            ("fast", every),
+            ("other", every),
+            ("remote", far.period),
+            ("slow", every),
+        ];
+        assert_eq!(probed, all);
     }
 }

@@ -52,6 +52,13 @@ impl std::ops::DerefMut for Bench {
     }
 }
 
+pub(super) fn role(arn: &str) -> AssumeRole {
+    AssumeRole {
+        arn: arn.to_owned(),
+        external_id: None,
+    }
+}
+
 pub(super) async fn sdk() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -103,7 +110,7 @@ impl Watcher {
         Settings {
             name: "s".to_owned(),
             arn: "arn:aws:kinesis:eu-west-1:000000000000:stream/s".to_owned(),
-            role_arn: ROLE.to_owned(),
+            roles: vec![role(ROLE)],
             endpoint_url: Some(url),
             period: PERIOD,
             share: 0.8,
@@ -115,11 +122,19 @@ impl Watcher {
 
     /// All views have read up to here.
     pub(super) fn read_up_to(&self, position: Timestamp) {
-        self.snapshots.send_modify(|snapshot| {
-            for view in &mut Arc::make_mut(snapshot).views {
-                view.holds_ts = Some(position);
-            }
-        });
+        self.reading()(position);
+    }
+
+    /// The same, for others to do.
+    pub(super) fn reading(&self) -> impl Fn(Timestamp) + Send + Sync + use<> {
+        let snapshots = self.snapshots.clone();
+        move |position| {
+            snapshots.send_modify(|snapshot| {
+                for view in &mut Arc::make_mut(snapshot).views {
+                    view.holds_ts = Some(position);
+                }
+            });
+        }
     }
 
     /// ... and a little further than anything that is there.
@@ -160,7 +175,7 @@ impl Watcher {
     }
 
     /// Waits until something has been counted so often.
-    async fn count_to(&mut self, what: &str, times: usize) {
+    pub(super) async fn count_to(&mut self, what: &str, times: usize) {
         let reached = |facts: &Facts| facts.get(what).is_some_and(|found| *found >= times);
         let reached = self.facts.wait_for(reached);
         drop(
@@ -307,6 +322,38 @@ async fn what_lies_unread_is_told_through_silence_arrivals_and_a_reshard() {
     bench.put("z").await;
     let seen = bench.until(|oldest| oldest.is_some()).await;
     assert_eq!(seen.oldest, bench.arrivals().await.last().copied());
+}
+
+#[tokio::test]
+async fn shards_that_are_merged_are_followed_into_the_new_one() {
+    let mut bench = Bench::with_stream(2).await;
+    bench.read_up_to(bench.clock.now());
+    bench.follow(1).await;
+    bench.next().await;
+    for key in ["a", "b", "c", "d"] {
+        bench.put(key).await;
+    }
+    let merge = bench.kinesis.merge_shards().stream_name("s");
+    let merge = merge.shard_to_merge("shardId-000000000000");
+    let merge = merge.adjacent_shard_to_merge("shardId-000000000001");
+    merge.send().await.unwrap();
+    let seen = bench.until(|oldest| oldest.is_some()).await;
+    assert_eq!(seen.oldest, Some(bench.arrivals().await[0]), "on a parent");
+    let position = bench.read_everything();
+    bench.until_at(position).await;
+    assert_eq!(bench.next().await.1.oldest, None);
+    bench.put("z").await;
+    let seen = bench.until(|oldest| oldest.is_some()).await;
+    assert_eq!(seen.oldest, bench.arrivals().await.last().copied());
+    // The parents have been read to their ends: one shard is left to be looked at.
+    bench.next().await;
+    let before = bench.counted("s GetRecords ok");
+    bench.next().await;
+    let reads = bench.counted("s GetRecords ok") - before;
+    assert!(
+        reads <= 2,
+        "{reads}: one a look, and one more may have begun"
+    );
 }
 
 /// Unread age at `at` of who has read up to `position`.

@@ -4,7 +4,9 @@
 //! its own, so that one that hangs holds up no other; and that nothing but the daemon's
 //! configuration starts or ends them.
 //! Deliberately absent: what follows for a refresh (the scheduler), and the size of what is
-//! unread: Kinesis does not tell.
+//! unread. Kinesis counts nothing: `MillisBehindLatest` is a time, and says 0 to who reads at
+//! the end; sequence numbers have gaps; and to read every record of which the size is wanted
+//! would take the reads and megabytes that the share is there to save.
 //!
 //! ```text
 //! Prober ─ one task per stream: rounds ─┬─ reader   calls to Kinesis, as the probe role
@@ -35,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::clock::Clock;
+use crate::warehouse::AssumeRole;
 use rounds::Rounds;
 
 pub(crate) use runs::Runs;
@@ -43,6 +46,8 @@ pub(crate) use tail::READABLE_WITHIN;
 /// `GetRecords` calls per second that a shard answers, for all its readers together (Kinesis
 /// Data Streams, quotas and limits).
 pub const READS_PER_SECOND: f64 = 5.0;
+/// An iterator lives for five minutes (`GetRecords`); another one costs a call and an error.
+const LONGEST_PERIOD: Span = Span::from_secs(240);
 
 /// A stream to be followed.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +55,9 @@ pub struct Settings {
     /// As the configuration calls it.
     pub name: String,
     pub arn: String,
-    pub role_arn: String,
+    /// Assumed one after the other: those of the warehouse that reads the stream, and the probe
+    /// role, which trusts the last of them.
+    pub roles: Vec<AssumeRole>,
     /// Where STS and Kinesis are asked; the environment decides unless given.
     pub endpoint_url: Option<String>,
     pub period: Span,
@@ -65,21 +72,36 @@ impl Settings {
         self.arn.split(':').nth(3)
     }
 
-    /// `GetRecords` calls that one look at a shard may take.
+    /// From one read of a shard to the next at least.
+    fn apart(&self) -> Span {
+        apart(self.share)
+    }
+
+    /// Reads of a shard that fit into one look.
     fn reads_per_look(&self) -> i64 {
-        // As a span, so that a fraction is cut without a cast.
-        let reads = self.period.as_secs_f64() * READS_PER_SECOND * self.share;
-        Span::from_secs_f64(reads + 1e-6).as_micros() / 1_000_000
+        self.period.as_micros() / self.apart().as_micros()
+    }
+
+    /// The same stream by another name: one look serves the views of both.
+    pub fn join(&mut self, other: Self) {
+        self.views.extend(other.views);
+        self.share = self.share.min(other.share);
+        self.period = self.period.min(other.period).max(self.apart());
     }
 }
 
+/// Reads so far apart take this share of a shard's.
+fn apart(share: f64) -> Span {
+    Span::from_secs_f64(1.0 / (READS_PER_SECOND * share))
+}
+
 /// How often a stream is looked at whose views have these targets: ten times in the shortest,
-/// but no more than once a second and than its share of the reads allows.
+/// at least while an iterator lives, but no more than once a second and than its share of the
+/// reads allows.
 #[must_use]
 pub fn period(targets: impl IntoIterator<Item = Span>, share: f64) -> Option<Span> {
-    let wanted = targets.into_iter().min()? / 10;
-    let affordable = Span::from_secs_f64(1.0 / (READS_PER_SECOND * share));
-    Some(wanted.max(affordable).max(Span::from_secs(1)))
+    let wanted = (targets.into_iter().min()? / 10).min(LONGEST_PERIOD);
+    Some(wanted.max(apart(share)).max(Span::from_secs(1)))
 }
 
 /// Something that is counted.
@@ -92,7 +114,7 @@ pub enum Fact<'a> {
         /// `ok`, `throttled`, `expired` or `error`.
         result: &'static str,
     },
-    /// Whether the latest look told what is unread.
+    /// Whether the latest look told what is unread, to be believed until the next one is due.
     Signal { stream: &'a str, up: bool },
     /// Everything that arrived up to `at` is known, and this is new: when something arrived
     /// first and last, and perhaps in between.
@@ -242,12 +264,42 @@ mod tests {
     }
 
     #[test]
+    fn a_long_target_is_looked_at_while_an_iterator_lives_if_its_share_allows() {
+        assert_eq!(period([secs(86_400)], 0.2), Some(secs(240)));
+        assert_eq!(period([secs(86_400)], 0.000_5), Some(secs(400)));
+    }
+
+    #[test]
+    fn a_stream_with_two_names_has_the_views_of_both_and_the_smaller_share() {
+        let one = |target, share, view: &str| Settings {
+            name: view.to_owned(),
+            arn: String::new(),
+            roles: Vec::new(),
+            endpoint_url: None,
+            period: period([secs(target)], share).unwrap(),
+            share,
+            views: vec![ViewId::from(view)],
+        };
+        for (first, second, seconds) in [
+            ((60, 0.2), (20, 0.2), 2),
+            ((20, 0.2), (60, 0.02), 10),
+            ((600, 0.2), (20, 0.002), 100),
+        ] {
+            let mut joined = one(first.0, first.1, "a");
+            joined.join(one(second.0, second.1, "b"));
+            assert_eq!(joined.period, secs(seconds), "{first:?} {second:?}");
+            assert_eq!(joined.views, ["a", "b"].map(ViewId::from));
+            assert!(joined.share <= first.1 && joined.share <= second.1);
+        }
+    }
+
+    #[test]
     fn a_look_takes_no_more_reads_than_the_share_allows_in_its_period() {
         for (target, share, reads) in [(60, 0.2, 6), (10, 0.2, 1), (30, 0.2, 3), (20, 0.02, 1)] {
             let settings = Settings {
                 name: "clicks".to_owned(),
                 arn: String::new(),
-                role_arn: String::new(),
+                roles: Vec::new(),
                 endpoint_url: None,
                 period: period([secs(target)], share).unwrap(),
                 share,

@@ -2,7 +2,7 @@
 //!
 //! Decides: as whom and where they are made, how long they may take, and what their failures
 //! mean to who follows a stream. The SDK keeps the probe role's credentials and renews them;
-//! nothing is retried here: the next look is the retry.
+//! nothing is retried here.
 //! Deliberately absent: when to call (`rounds`), what an answer proves (`tail`).
 
 use std::fmt;
@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_kinesis::config::{
-    ConfigBag, Intercept, RuntimeComponents, SharedCredentialsProvider,
-    StalledStreamProtectionConfig,
+    ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_kinesis::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
@@ -28,6 +26,7 @@ use super::skew::Skew;
 use super::tail::{Page, Trip};
 use super::{Fact, Life, Settings};
 use crate::clock::Clock;
+use crate::warehouse;
 
 const SESSION_NAME: &str = "tidekeeper-probe";
 /// A connection that is not there by then is taken for unreachable.
@@ -122,18 +121,7 @@ impl Reader {
         if let Some(url) = &settings.endpoint_url {
             builder.set_endpoint_url(Some(url.clone()));
         }
-        let mut sdk = builder.build();
-        if let Some(own) = sdk.credentials_provider() {
-            let probe = AssumeRoleProvider::builder(&settings.role_arn)
-                .session_name(SESSION_NAME)
-                .configure(&sdk)
-                .build_from_provider(own)
-                .await;
-            sdk = sdk
-                .to_builder()
-                .credentials_provider(SharedCredentialsProvider::new(probe))
-                .build();
-        }
+        let sdk = warehouse::assume(builder.build(), &settings.roles, SESSION_NAME).await;
         Self {
             api: Client::new(&sdk),
             stream: settings.name.clone(),

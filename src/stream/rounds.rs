@@ -1,15 +1,17 @@
 //! One stream, followed: a look at every shard in every period.
 //!
 //! Decides: which shards are followed, how many are looked at at once, and what the views are
-//! told. A look that is not whole tells them nothing: without news the scheduler stops
+//! told: after a look all of them; until the next one those that have moved, from what is known
+//! already. A look that is not whole tells them nothing: without news the scheduler stops
 //! believing the old ones by itself.
 //! Deliberately absent: what one answer proves (`tail`), calls (`reader`), waiting (`pace`).
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use tidekeeper_scheduler::{Event, Seen, Snapshot, Span, Timestamp, ViewSnapshot};
+use tidekeeper_scheduler::{Event, Seen, Snapshot, Span, Timestamp, ViewId};
 use tokio::task::JoinSet;
 
 use super::pace::Pace;
@@ -17,11 +19,16 @@ use super::reader::{Failure, Place, Reader, Trouble};
 use super::runs::Runs;
 use super::tail::{Next, Tail};
 use super::{Fact, Life, Settings};
+use crate::clock::Clock;
 
-/// Shards of one stream that are looked at at once.
-const AT_ONCE: usize = 16;
+/// Shards of one stream that are looked at at once: a quarter of them, but no fewer and no
+/// more. A thousand shards that answer within 100 ms then take less than a second.
+const AT_ONCE: (usize, usize) = (16, 128);
+/// Periods for which the scheduler believes a look (docs/policy.md).
+const BELIEVED: i64 = 3;
 const LIST_EVERY: Span = Span::from_secs(60);
-/// Answers in one look that may be empty although more is to be read.
+/// Answers in one look that may be empty although more is to be read, if as many fit into a
+/// period.
 const MOST_READS: i64 = 4;
 
 /// A stream and what is known of it.
@@ -34,6 +41,8 @@ pub(super) struct Rounds {
     tails: BTreeMap<String, Tail>,
     list_at: Timestamp,
     begun_at: Timestamp,
+    /// From which position each view was told what the latest look knows.
+    told: BTreeMap<ViewId, Timestamp>,
     pace: Pace,
     failure: Option<Failure>,
 }
@@ -51,6 +60,7 @@ impl Rounds {
             tails: BTreeMap::new(),
             list_at: begun_at,
             begun_at,
+            told: BTreeMap::new(),
             pace: Pace::new(settings.period, &settings.name),
             failure: None,
             settings,
@@ -63,28 +73,46 @@ impl Rounds {
         loop {
             let began = self.life.clock.now();
             let look = self.look().await;
-            let up = matches!(&look, Ok(Some(_)));
-            (self.life.on_fact)(Fact::Signal {
-                stream: &self.settings.name,
-                up,
-            });
-            let next = match look {
+            let ended = self.life.clock.now();
+            let (at, next) = match look {
                 Ok(at) => {
                     self.recovered();
-                    if let Some(at) = at {
-                        self.show(at);
-                        if self.tell(at).await.is_none() {
-                            return;
-                        }
-                    }
-                    began + self.pace.went_well()
+                    (at, began + self.pace.went_well())
                 }
-                Err(trouble) => {
-                    let wait = self.troubled(trouble);
-                    self.life.clock.now() + wait
-                }
+                Err(trouble) => (None, ended + self.troubled(trouble)),
             };
-            tokio::time::sleep_until(self.life.clock.instant(next)).await;
+            let believed_until = at.map(|at| at + self.settings.period * BELIEVED);
+            (self.life.on_fact)(Fact::Signal {
+                stream: &self.settings.name,
+                up: believed_until > Some(next.max(ended)),
+            });
+            if let Some(at) = at {
+                self.show(at);
+                self.told.clear();
+                if self.tell(at).await.is_none() {
+                    return;
+                }
+                self.forget();
+            }
+            if self.rest(next, at).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Until the next look; `None` when nobody listens any more.
+    async fn rest(&mut self, until: Timestamp, at: Option<Timestamp>) -> Option<()> {
+        let mut next_look = pin!(tokio::time::sleep_until(self.life.clock.instant(until)));
+        loop {
+            tokio::select! {
+                biased;
+                // A look tells everybody; snapshots that come all the time must not hold it up.
+                () = &mut next_look => return Some(()),
+                changed = self.life.snapshots.changed() => changed.ok()?,
+            }
+            if let Some(at) = at {
+                self.tell(at).await?;
+            }
         }
     }
 
@@ -138,20 +166,25 @@ impl Rounds {
 
     /// One look at every open shard, the first trouble ending it.
     async fn look_at_shards(&mut self) -> Result<(), Trouble> {
-        let reads = self.settings.reads_per_look().clamp(1, MOST_READS);
+        let turns = Turns {
+            reads: self.settings.reads_per_look().clamp(1, MOST_READS),
+            apart: self.settings.apart(),
+            clock: self.life.clock,
+        };
+        let at_once = (self.tails.len() / 4).clamp(AT_ONCE.0, AT_ONCE.1);
         let mut waiting = std::mem::take(&mut self.tails).into_iter();
         let mut looks = JoinSet::new();
         let mut trouble = None;
         let mut children = Vec::new();
         loop {
             while trouble.is_none()
-                && looks.len() < AT_ONCE
+                && looks.len() < at_once
                 && let Some((id, tail)) = waiting.next()
             {
                 if tail.is_closed() {
                     self.tails.insert(id, tail);
                 } else {
-                    looks.spawn(look_at_shard(Arc::clone(&self.reader), id, tail, reads));
+                    looks.spawn(look_at_shard(Arc::clone(&self.reader), id, tail, turns));
                 }
             }
             let Some(looked) = looks.join_next().await else {
@@ -192,35 +225,42 @@ impl Rounds {
         });
     }
 
-    /// Tells every view that has a position; `None` when nobody listens any more.
+    /// Tells every view that has not been told from where it stands; `None` when nobody listens
+    /// any more.
     async fn tell(&mut self, at: Timestamp) -> Option<()> {
         // It may be older than the look: the scheduler refuses what was looked for from a
         // position that is no longer the view's.
-        let snapshot = Arc::clone(&self.life.snapshots.borrow());
-        for view in self.readers(&snapshot) {
-            let Some(position) = position(view) else {
+        let snapshot = Arc::clone(&self.life.snapshots.borrow_and_update());
+        let moved = self.positions(&snapshot).filter(|(view, position)| {
+            // Nothing is known of what comes after `at`.
+            *position < at && self.told.get(*view) != Some(position)
+        });
+        let moved: Vec<_> = moved.map(|(view, at)| (view.clone(), at)).collect();
+        for (view, position) in moved {
+            // It came up or fell back since the look began: the next one looks that far back.
+            if !self.tails.values().all(|tail| tail.reaches(position)) {
                 continue;
-            };
+            }
             let tails = self.tails.values();
             let oldest = tails.filter_map(|tail| tail.oldest_after(position)).min();
-            tracing::debug!(view = %view.view, ?at, ?oldest, "probed");
-            let event = Event::Probed {
-                view: view.view.clone(),
-                seen: Seen {
-                    at,
-                    oldest,
-                    bytes: None,
-                },
+            tracing::debug!(%view, ?at, ?oldest, "probed");
+            self.told.insert(view.clone(), position);
+            let seen = Seen {
+                at,
+                oldest,
+                bytes: None,
             };
+            let event = Event::Probed { view, seen };
             self.life.events.send(event).await.ok()?;
         }
-        self.forget(&snapshot);
         Some(())
     }
 
-    /// What all views have read need not be known any more.
-    fn forget(&mut self, snapshot: &Snapshot) {
-        let positions: Vec<Timestamp> = self.readers(snapshot).filter_map(position).collect();
+    /// What all views have read need not be known any more. Not at once: a view falls back if
+    /// its refresh turns out not to have read everything.
+    fn forget(&mut self) {
+        let snapshot = Arc::clone(&self.life.snapshots.borrow());
+        let positions: Vec<Timestamp> = self.positions(&snapshot).map(|(_, at)| at).collect();
         if positions.len() == self.settings.views.len()
             && let Some(least) = positions.into_iter().min()
         {
@@ -232,12 +272,17 @@ impl Rounds {
 
     fn least_position(&self) -> Option<Timestamp> {
         let snapshot = Arc::clone(&self.life.snapshots.borrow());
-        self.readers(&snapshot).filter_map(position).min()
+        self.positions(&snapshot).map(|(_, at)| at).min()
     }
 
-    fn readers<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a ViewSnapshot> {
-        let views = snapshot.views.iter();
-        views.filter(|view| self.settings.views.contains(&view.view))
+    /// Up to when each view that is known to hold anything has read its stream.
+    fn positions(&self, snapshot: &Snapshot) -> impl Iterator<Item = (&ViewId, Timestamp)> {
+        // Snapshots come ten times a second, and have all views of the estate.
+        self.settings.views.iter().filter_map(|view| {
+            let known = &snapshot.views;
+            let place = known.binary_search_by(|known| known.view.cmp(view)).ok()?;
+            Some((view, known.get(place)?.holds_ts?))
+        })
     }
 
     fn recovered(&mut self) {
@@ -257,7 +302,7 @@ impl Rounds {
                 tracing::debug!(stream = self.settings.name, %wait, "probes are throttled");
                 return wait;
             }
-            // `look_at_shard` has dealt with it.
+            // A second time within one look: the next one begins anew.
             Trouble::Expired => return self.pace.went_well(),
             Trouble::Gone(failure) | Trouble::Failed(failure) => failure,
         };
@@ -267,7 +312,7 @@ impl Rounds {
         if known.is_none_or(|known| !known.same_as(&failure)) {
             tracing::warn!(
                 stream = self.settings.name,
-                role = self.settings.role_arn,
+                role = self.settings.roles.last().map(|role| &role.arn),
                 operation = failure.operation,
                 code = failure.code,
                 error = failure.message,
@@ -279,9 +324,20 @@ impl Rounds {
     }
 }
 
-/// Up to when a view has read its stream.
-fn position(view: &ViewSnapshot) -> Option<Timestamp> {
-    view.holds_ts
+/// How often a shard may be read in one look.
+#[derive(Clone, Copy, Debug)]
+struct Turns {
+    reads: i64,
+    apart: Span,
+    clock: Clock,
+}
+
+impl Turns {
+    async fn next(&mut self) {
+        self.reads -= 1;
+        let next = self.clock.now() + self.apart;
+        tokio::time::sleep_until(self.clock.instant(next)).await;
+    }
 }
 
 /// The tail comes back whatever happened; with it the children of a shard that has ended.
@@ -289,15 +345,17 @@ async fn look_at_shard(
     reader: Arc<Reader>,
     id: String,
     mut tail: Tail,
-    reads: i64,
+    mut turns: Turns,
 ) -> (String, Tail, Result<Vec<String>, Trouble>) {
-    let mut result = follow(&reader, &id, &mut tail, reads).await;
+    let mut result = follow(&reader, &id, &mut tail, &mut turns).await;
+    if result == Err(Trouble::Expired) {
+        // Of a look that was long ago: throttles and failures make them rare.
+        tail.lose_place();
+        turns.next().await;
+        result = follow(&reader, &id, &mut tail, &mut turns).await;
+    }
     match &result {
-        Err(Trouble::Expired) => {
-            tail.lose_place();
-            result = Ok(Vec::new());
-        }
-        Err(Trouble::Gone(_)) => tail.lose_place(),
+        Err(Trouble::Expired | Trouble::Gone(_)) => tail.lose_place(),
         Ok(_) | Err(Trouble::Throttled | Trouble::Failed(_)) => {}
     }
     (id, tail, result)
@@ -307,20 +365,17 @@ async fn follow(
     reader: &Reader,
     id: &str,
     tail: &mut Tail,
-    reads: i64,
+    turns: &mut Turns,
 ) -> Result<Vec<String>, Trouble> {
     if tail.iterator().is_none() {
         let (iterator, _) = reader.iterator(id, Place::Since(tail.start())).await?;
         tail.begin(iterator);
     }
-    for _ in 0..reads {
-        let Some(iterator) = tail.iterator() else {
-            break;
-        };
+    while let Some(iterator) = tail.iterator() {
         let page = reader.record(iterator).await?;
         match tail.take(page) {
-            Next::Period => break,
-            Next::ReadOn => {}
+            Next::ReadOn if turns.reads > 1 => turns.next().await,
+            Next::Period | Next::ReadOn => break,
             Next::SkipToEnd => {
                 let (end, trip) = reader.iterator(id, Place::End).await?;
                 tail.skip_to_end(end, trip);

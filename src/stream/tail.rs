@@ -108,10 +108,14 @@ impl Tail {
 
     /// Somebody has read no further than `position`: what came after it is to be known.
     pub(super) fn reach_back(&mut self, position: Timestamp) {
-        let since = position - READABLE_WITHIN;
-        if since < self.since {
-            *self = Self::since(since);
+        if !self.reaches(position) {
+            *self = Self::since(position - READABLE_WITHIN);
         }
+    }
+
+    /// Whether everything is known that came after `position`, up to what is verified.
+    pub(super) fn reaches(&self, position: Timestamp) -> bool {
+        position - READABLE_WITHIN >= self.since
     }
 
     pub(super) fn take(&mut self, page: Page) -> Next {
@@ -173,7 +177,8 @@ impl Tail {
         self.verified
     }
 
-    /// When the oldest record arrived that who has read up to `position` has not read.
+    /// When the oldest record arrived that who has read up to `position`, which this reaches,
+    /// has not read.
     pub(super) fn oldest_after(&self, position: Timestamp) -> Option<Timestamp> {
         self.runs.oldest_after(position)
     }
@@ -332,6 +337,7 @@ mod tests {
         let mut tail = quiet();
         tail.take(page(12.0, Some(11.0), false));
         tail.forget_before(at(12.1));
+        assert!(tail.reaches(at(12.1)) && !tail.reaches(at(12.0)));
         assert_eq!(tail.oldest_after(at(0.0)), None);
         tail.reach_back(at(12.1));
         assert!(tail.verified().is_some());

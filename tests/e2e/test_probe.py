@@ -12,12 +12,13 @@ ROLE = "arn:aws:iam::111111111111:role/TidekeeperProbe"
 REFUSED = "arn:aws:iam::111111111111:role/NotThisOne"
 
 
-def config(endpoint, views, *, target="10s", role=ROLE, more=""):
+def config(endpoint, views, *, target="10s", role=ROLE, assume_role="[]", more=""):
     text = f"""
 [warehouses.lab]
 workgroup = "lab"
 database = "dev"
 endpoint_url = "{endpoint}"
+assume_role = {assume_role}
 
 [streams.events]
 kinesis = "arn:aws:kinesis:eu-west-1:000000000000:stream/events"
@@ -39,7 +40,8 @@ def put(lab, data="{}"):
 
 def test_a_view_is_refreshed_after_something_came_and_never_while_its_stream_is_silent(lab, daemon):
     here = lab(world(["seen"]))
-    running = daemon(config(here.url, ["seen"], target="3s")).wait_ready()
+    through = '["arn:aws:iam::222222222222:role/Tidekeeper"]'
+    running = daemon(config(here.url, ["seen"], target="3s", assume_role=through)).wait_ready()
     done = lambda: len(here.history().finished("seen"))
     wait_until("its first refresh", lambda: done() == 1, 20, alive=running.check_alive)
     # Of silence: a blind view would have been refreshed at least once.
@@ -57,7 +59,7 @@ def test_a_view_is_refreshed_after_something_came_and_never_while_its_stream_is_
     time.sleep(3)
     history = here.history()
     assert len(history.finished("seen")) == 2, "read: there is nothing more"
-    assert history.calls["sts:AssumeRole"] == 1
+    assert history.calls["sts:AssumeRole"] == 3, "the warehouse's, and again before the probe's"
     assert not running.complaints(), running.complaints()
 
 
