@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::{HistogramOpts, HistogramVec, Registry};
-use tidekeeper_scheduler::{Notice, Snapshot, Timestamp, ViewId, WarehouseId};
+use tidekeeper_scheduler::{Foreign, Notice, Snapshot, Timestamp, ViewId, WarehouseId};
 
 use crate::stream;
 use families::Family;
@@ -197,13 +197,7 @@ impl Metrics {
                 let labels = ("failed", failure.class.label());
                 self.count_refresh(view, labels, duration.as_secs_f64());
             }
-            Notice::Foreign { view, refresh, .. } => {
-                if refresh.record.result.is_ok()
-                    && let Some(totals) = self.state().totals.get_mut(view)
-                {
-                    *totals.foreign.entry(refresh.by.label()).or_default() += 1;
-                }
-            }
+            Notice::Foreign { view, refresh, .. } => self.count_foreign(view, refresh),
             Notice::Skipped { view, records, .. } => {
                 if let Some(totals) = self.state().totals.get_mut(view) {
                     totals.skipped += records;
@@ -319,6 +313,15 @@ impl Metrics {
         families.extend(scrape::gather(&state)?);
         families.sort_by(|a, b| a.name().cmp(b.name()));
         prometheus::TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// One that did not take place is none.
+    fn count_foreign(&self, view: &ViewId, refresh: &Foreign) {
+        if refresh.record.result.is_ok()
+            && let Some(totals) = self.state().totals.get_mut(view)
+        {
+            *totals.foreign.entry(refresh.by.label()).or_default() += 1;
+        }
     }
 
     fn count_refresh(&self, view: &ViewId, labels: (&'static str, &'static str), seconds: f64) {

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use tidekeeper_scheduler::{Event, Seen, Snapshot, Span, Timestamp, ViewId};
+use tidekeeper_scheduler::{BELIEVED, Event, Seen, Snapshot, Span, Timestamp, ViewId};
 use tokio::task::JoinSet;
 
 use super::pace::Pace;
@@ -24,8 +24,6 @@ use crate::clock::Clock;
 /// Shards of one stream that are looked at at once: a quarter of them, but no fewer and no
 /// more. A thousand shards that answer within 100 ms then take less than a second.
 const AT_ONCE: (usize, usize) = (16, 128);
-/// Periods for which the scheduler believes a look (docs/policy.md).
-const BELIEVED: i64 = 3;
 const LIST_EVERY: Span = Span::from_secs(60);
 /// Answers in one look that may be empty although more is to be read, if as many fit into a
 /// period.

@@ -14,7 +14,7 @@ use crate::time::{Span, Timestamp};
 use crate::view::View;
 
 /// A probe is believed for so many of its periods.
-const BELIEVED: i64 = 3;
+pub const BELIEVED: i64 = 3;
 
 impl View {
     /// The latest probe, while it is believed.
@@ -37,8 +37,8 @@ impl View {
         });
     }
 
-    /// What lies unread, as far as it can be told: between a refresh and the next probe nothing
-    /// is known to be.
+    /// What lies unread, as far as it can be told: between a refresh and the first probe after
+    /// its submit nothing is known to be.
     pub(crate) fn unread(&self, now: Timestamp) -> Option<Unread> {
         let told = self.seen(now).map(|seen| Unread {
             since: seen.oldest,
@@ -46,7 +46,7 @@ impl View {
         });
         let refreshed = self.probed_at.filter(|at| {
             let period = self.spec.probe_every.unwrap_or(Span::ZERO);
-            now < *at + period * BELIEVED && self.last_success_at >= Some(*at)
+            now < *at + period * BELIEVED && self.holds() >= Some(*at)
         });
         told.or_else(|| refreshed.map(|at| Unread { since: None, at }))
     }

@@ -32,6 +32,7 @@ mod view;
 mod wake;
 mod warehouse;
 
+pub use arrivals::BELIEVED;
 pub use awake::Awake;
 pub use event::{
     AttemptId, Command, Cycle, Deadline, DeadlineReason, DescribeAnswer, Event, Failure,

@@ -154,7 +154,13 @@ fn what_a_probe_told_of_while_a_refresh_ran_is_known_after_it() {
         sees(&mut core, f64::from(second), Some(8.5));
     }
     assert_eq!(core.pass(62.6), ["submit v #2 wait 12s"]);
+    sees(&mut core, 70.0, Some(8.5));
     core.finished(72.0, "v", "s2");
+    assert_eq!(
+        core.snapshot("v").unread,
+        None,
+        "what was seen at 70 may be unread"
+    );
     // From its new position: it began at 62.6, and something has come since.
     let view = "v".into();
     let seen = Seen {
