@@ -401,7 +401,8 @@ impl Client {
             user: Some(text("usr").as_str().into()).filter(|user: &Arc<str>| !user.is_empty()),
             began_at,
             ended_at: self.own_time(&text("t1"))?.max(began_at),
-            result: status.result,
+            // AT MERGE: `Record.result` takes the failure itself.
+            result: status.result.map_err(|failure| failure.message),
             unknown: status.unknown,
             stale_parent: status.stale_parent,
             read,
