@@ -9,6 +9,7 @@ mod classify;
 mod client;
 mod clients;
 mod failure;
+mod form;
 #[cfg(test)]
 mod lab_tests;
 mod limit;
@@ -17,6 +18,7 @@ mod outcome;
 pub mod question;
 #[cfg(test)]
 mod question_tests;
+mod records;
 mod sql;
 mod sweep;
 #[cfg(test)]
@@ -92,6 +94,17 @@ pub enum Auth {
     Iam,
     DbUser(String),
     Secret(String),
+}
+
+impl Auth {
+    /// For people.
+    fn who(&self) -> &str {
+        match self {
+            Self::Iam => "the daemon's own role",
+            Self::DbUser(user) => user,
+            Self::Secret(arn) => arn,
+        }
+    }
 }
 
 /// Settings sent along with a refresh.

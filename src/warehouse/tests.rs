@@ -3,7 +3,7 @@
 use tidekeeper_scheduler::FailureClass::{self, *};
 
 use super::classify::{Stage, service_error, stage, statement_error};
-use super::sweep::Form;
+use super::form::{Form, Reach};
 use super::*;
 
 /// Code, status, message → may it have been executed, and what now.
@@ -350,7 +350,12 @@ fn a_sweep_of_many_views_fits_into_a_statement() {
         let names: Vec<String> = (0..views)
             .map(|view| sql::literal(&format!("{}{view}", "n".repeat(120))))
             .collect();
-        let text = Form::default().sql(&names, (now, 50), now);
+        let reach = Reach {
+            since: now,
+            latest: 50,
+            scans_since: now,
+        };
+        let text = Form::default().sql(&names, reach);
         assert!(text.len() < 100_000, "{views}: {}", text.len());
         assert_eq!(text.contains("mv_name IN"), named, "{views}");
     }
