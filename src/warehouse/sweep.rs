@@ -375,6 +375,7 @@ fn distance(asked: &Asked, record: &Record) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     use tidekeeper_scheduler::FailureClass::Permanent;
+    use tidekeeper_scheduler::Outcome;
 
     use super::super::Session;
     use super::super::lab_tests::{attempt, lab};
@@ -469,6 +470,40 @@ mod tests {
         let parts = client.parts(&views);
         let asked = client.ask_in_time(&parts[0], "SELECT 1", (client.life.now)());
         assert_eq!(asked.await.unwrap_err().class, FailureClass::TimedOut);
+    }
+
+    /// Two shards fill up faster than refreshes empty them, so that all are behind in both.
+    #[tokio::test]
+    async fn how_far_a_refresh_is_behind_is_summed_over_the_last_batches_of_its_shards() {
+        let bench = lab("[[streams]]\nname = \"busy\"\nshards = 2\n\
+             [[producers]]\nstream = \"busy\"\npattern = \"steady\"\nrate = 10000\nuntil = 2\n\
+             [[views]]\nname = \"slow\"\ndatabase = \"dev\"\nwarehouse = \"realtime\"\n\
+             stream = \"busy\"\nmax_records = 4000\nservice = { fixed = 0.5 }")
+        .await;
+        let client = &bench.client;
+        let long_ago = (client.life.now)() - Span::from_secs(60);
+        let views = [view("slow", "dev", Auth::Iam)];
+        let parts = client.parts(&views);
+        let mut refreshes: Vec<Record> = Vec::new();
+        let number = |record: &Record| record.read.as_ref().unwrap().records;
+        let is_cut = |record: &Record| matches!(record.result, Ok(Outcome::MoreData { .. }));
+        // So many are not there before the producer's end.
+        while refreshes.iter().map(number).sum::<u64>() < 16_000 || is_cut(&refreshes[0]) {
+            let until = (client.life.now)() + Span::from_secs(30);
+            let asked = client.ask_in_time(&parts[0], "REFRESH MATERIALIZED VIEW slow", until);
+            asked.await.unwrap();
+            let found = client.sweep(&views, long_ago, &[]).await.unwrap();
+            let (_, foreign) = found.foreign.last().unwrap();
+            refreshes.insert(0, foreign.record.clone());
+        }
+        let behind = |record: &Record| record.read.as_ref().unwrap().behind;
+        assert_eq!(behind(&refreshes[0]), Some(0));
+        assert_eq!(behind(&refreshes[1]), Some(number(&refreshes[0])));
+        let Ok(Outcome::MoreData { up_to }) = refreshes[1].result else {
+            panic!("{:?}", refreshes[1]);
+        };
+        let newest = refreshes[1].read.as_ref().unwrap().newest;
+        assert!(up_to.is_some() && up_to < newest, "{up_to:?} {newest:?}");
     }
 
     #[tokio::test]
