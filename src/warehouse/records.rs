@@ -44,7 +44,7 @@ impl Scan {
     /// The errors alone tell of skipped records where the scan's states cannot be read.
     fn read(&self) -> Option<Read> {
         let reason = self.reason.as_ref().map(|(_, reason)| Arc::clone(reason));
-        let unseen = reason.is_some().then(|| Read {
+        let unseen = reason.is_some().then_some(Read {
             records: 0,
             skipped: self.errors,
             bytes: 0,
