@@ -3,7 +3,8 @@
 //! Decides: the level and the fields of every [`Notice`]. ERROR means that somebody must act;
 //! WARN that a target is in danger; INFO is the lifecycle of views and warehouses; DEBUG is
 //! one line for every refresh. A view that keeps failing in one way says so at once and then
-//! at most once a minute, with the number of lines held back.
+//! at most once a minute, with the number of lines held back; a status that no rule knows is
+//! said once.
 //! Deliberately absent: SQL and credentials (failures come here as one line without secrets),
 //! and a clock.
 
@@ -23,6 +24,7 @@ const REPEAT_EVERY: Span = Span::from_secs(60);
 pub struct NoticeLog {
     limiter: LogLimiter,
     losing: alerts::Losing,
+    statuses: records::Statuses,
 }
 
 impl Default for NoticeLog {
@@ -30,6 +32,7 @@ impl Default for NoticeLog {
         Self {
             limiter: LogLimiter::new(REPEAT_EVERY),
             losing: alerts::Losing::default(),
+            statuses: records::Statuses::default(),
         }
     }
 }
@@ -44,6 +47,11 @@ impl NoticeLog {
     pub fn log(&mut self, now: Timestamp, notice: &Notice) {
         if let Notice::ViewRemoved { view } = notice {
             self.limiter.forget(view.as_str());
+        }
+        if let Notice::UnknownStatus { text, .. } = notice
+            && !self.statuses.is_news(text)
+        {
+            return;
         }
         let held_back = match trouble(notice) {
             None => 0,
@@ -154,10 +162,10 @@ fn trouble(notice: &Notice) -> Option<(&'static str, &str, Option<FailureClass>)
         | Notice::Read { .. }
         | Notice::Recreated { .. }
         | Notice::SweepFailed { .. }
+        | Notice::UnknownStatus { .. }
         | Notice::Stale { .. }
         | Notice::LeftRunning { .. } => None,
         Notice::Skipped { view, .. } => Some(("skipped", view.as_str(), None)),
-        Notice::UnknownStatus { view, .. } => Some(("unknown_status", view.as_str(), None)),
         Notice::StaleParent { view } => Some(("stale_parent", view.as_str(), None)),
     }
 }

@@ -204,11 +204,20 @@ struct Rule(&'static str, FailureClass, &'static str);
 
 const OWNER: &str = "only the owner may refresh a view: run as the owner (auth = { db_user = … } or { secret_arn = … }), or make the daemon's database user the owner";
 const RECREATE: &str = "the view can no longer be refreshed: create it anew";
+const PROTECTED: &str = "a base table is protected by row-level security or by masking, which a view that is refreshed must not stand on";
+const EXTERNAL: &str =
+    "check the external schema that the view reads: its schema, database and table must be there";
 const ROLE: &str = "check the IAM_ROLE chain of the external schema: each role must trust the one before it, and be attached to the warehouse";
 const RECORD: &str = "a record does not fit the view's definition; it blocks the view until it ages out of the stream or the view is changed";
 
 /// What a statement's error text means.
-const STATEMENT_RULES: [Rule; 58] = [
+const STATEMENT_RULES: &[Rule] = &[
+    // These name a view, and a view may be called anything.
+    Rule(
+        "was not refreshed",
+        Transient,
+        "another view of the same cascade was not refreshed: see that one",
+    ),
     Rule("serializable isolation violation", Transient, ""),
     Rule("error: 1023", Transient, ""),
     Rule("conflict with concurrent transaction", Transient, ""),
@@ -216,6 +225,7 @@ const STATEMENT_RULES: [Rule; 58] = [
     Rule("underlying table with oid", Transient, ""),
     Rule("vacuum/truncate concurrently", Transient, ""),
     Rule("deadlock detected", Transient, ""),
+    Rule("excessive user workload", Transient, ""),
     Rule(
         "cancelled on user's request",
         Cancelled,
@@ -292,13 +302,19 @@ const STATEMENT_RULES: [Rule; 58] = [
     ),
     Rule("is unrefreshable", Permanent, RECREATE),
     Rule("base table was renamed", Permanent, RECREATE),
-    Rule("base table column was", Permanent, RECREATE),
+    Rule("base table column", Permanent, RECREATE),
+    Rule("base table schema was renamed", Permanent, RECREATE),
     Rule(
         "schema of mv was renamed",
         Permanent,
         "check the schema of the view",
     ),
     Rule("procedure <mv_sp", Permanent, RECREATE),
+    Rule("rls-protected", Permanent, PROTECTED),
+    Rule("dynamic data masking", Permanent, PROTECTED),
+    Rule("external base table", Permanent, EXTERNAL),
+    Rule("external database was not found", Permanent, EXTERNAL),
+    Rule("history mode", Permanent, RECREATE),
     Rule(
         "password authentication failed",
         Permanent,
@@ -332,8 +348,7 @@ const STATEMENT_RULES: [Rule; 58] = [
     ),
     Rule("paused", Away, "the cluster is paused: resume it, or wait"),
     Rule("connection", Away, ""),
-    Rule("refresh failed due to an internal error", Unknown, ""),
-    Rule("internal error", Unknown, ""),
+    Rule("internal error", Transient, ""),
     Rule(
         "syntax error",
         Permanent,
@@ -341,7 +356,8 @@ const STATEMENT_RULES: [Rule; 58] = [
     ),
 ];
 
-/// What `DescribeStatement` says of a statement that failed or was aborted.
+/// What `DescribeStatement` says of a statement that failed or was aborted, and
+/// `SYS_MV_REFRESH_HISTORY` of a refresh that did not take place.
 pub(super) fn statement_error(aborted: bool, text: &str) -> Failure {
     let lower = text.to_lowercase();
     if aborted {

@@ -24,7 +24,7 @@ use tidekeeper_scheduler::{
 use super::classify::{self, CallFailure, Stage};
 use super::failure::call_failure;
 use super::limit::Limits;
-use super::sweep::{Form, Users};
+use super::sweep::{Known, Users};
 use super::{Auth, Call, Life, Refresh, Settings, Target, names, sql};
 
 /// A connection that is not there by then is taken for unreachable.
@@ -56,7 +56,9 @@ pub struct Client {
     /// Attempts whose submit was not answered: their `CreatedAt` may be an earlier one.
     unanswered: Mutex<BTreeSet<u64>>,
     /// What each user's records of refreshes can be asked for.
-    pub(super) forms: Mutex<BTreeMap<Auth, Form>>,
+    pub(super) forms: Mutex<BTreeMap<Auth, Known>>,
+    /// Users whose records cannot be read while others' can, and why.
+    pub(super) unread: Mutex<BTreeMap<Auth, Failure>>,
     pub(super) users: Users,
     /// The latest look at what runs, shared by all who asked before it began.
     active: tokio::sync::Mutex<Option<Active>>,
@@ -115,6 +117,7 @@ impl Client {
             offset: Mutex::new(None),
             unanswered: Mutex::new(BTreeSet::new()),
             forms: Mutex::new(BTreeMap::new()),
+            unread: Mutex::new(BTreeMap::new()),
             users: Users::default(),
             active: tokio::sync::Mutex::new(None),
         }

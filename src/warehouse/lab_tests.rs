@@ -157,7 +157,7 @@ fn refresh(name: &str, session: Session) -> Refresh {
 }
 
 /// Attempt ids come from a scheduler, so that is where these come from.
-fn attempt() -> AttemptId {
+pub(super) fn attempt() -> AttemptId {
     let mut config = crate::config::load(
         &crate::config::Source::Text {
             name: "t".to_owned(),

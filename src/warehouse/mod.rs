@@ -9,6 +9,7 @@ mod classify;
 mod client;
 mod clients;
 mod failure;
+mod form;
 #[cfg(test)]
 mod lab_tests;
 mod limit;
@@ -17,6 +18,7 @@ mod outcome;
 pub mod question;
 #[cfg(test)]
 mod question_tests;
+mod records;
 mod roles;
 mod sql;
 mod sweep;
@@ -54,7 +56,7 @@ pub fn view_sql(refresh: &Refresh) -> String {
 #[must_use]
 pub fn stored_name(view: &Refresh) -> (String, String) {
     let schema = view.schema.as_deref().unwrap_or("public");
-    let stored = |name| sweep::folded(name, view);
+    let stored = |name| records::folded(name, view);
     (stored(schema), stored(&view.name))
 }
 
@@ -102,6 +104,17 @@ pub enum Auth {
     Iam,
     DbUser(String),
     Secret(String),
+}
+
+impl Auth {
+    /// For people.
+    fn who(&self) -> &str {
+        match self {
+            Self::Iam => "the daemon's own role",
+            Self::DbUser(user) => user,
+            Self::Secret(arn) => arn,
+        }
+    }
 }
 
 /// Settings sent along with a refresh.

@@ -2,17 +2,20 @@
 //!
 //! Decides: which of the documented texts means what (Database Developer Guide,
 //! `SVL_MV_REFRESH_STATUS`). A text is a base and qualifiers; what no rule knows is handed on
-//! as it stands. Deliberately absent: what follows from an outcome (the scheduler's).
+//! as it stands. Deliberately absent: what a failure's words mean (`classify`), and what
+//! follows from an outcome (the scheduler's).
 
 use std::sync::Arc;
 
-use tidekeeper_scheduler::{Outcome, Timestamp};
+use tidekeeper_scheduler::{Failure, Outcome, Timestamp};
+
+use super::classify;
 
 /// A status, read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Status {
-    /// What the refresh did, or the text that says why it did not.
-    pub(super) result: Result<Outcome, Arc<str>>,
+    /// What the refresh did, or why it did not.
+    pub(super) result: Result<Outcome, Failure>,
     /// The text, where a part of it is not known.
     pub(super) unknown: Option<Arc<str>>,
     /// It says that the view stands on another one, which was not up to date.
@@ -38,16 +41,19 @@ const BEHIND: [&str; 2] = [
 /// What marks a refresh that did not take place.
 const FAILED: [&str; 3] = ["refresh failed", "refresh skipped", "refresh aborted"];
 
-/// Numbers that stand for failures (`SVL_MV_REFRESH_STATUS`'s own text, as published by the
-/// Redshift Observatory).
-const CODES: [(&str, &str); 7] = [
-    ("-10", "a base table has changed"),
-    ("-11", "a base table's schema was renamed"),
-    ("-12", "a base table is protected by row-level security"),
-    ("-13", "the external schema was not found"),
-    ("-14", "the external database was not found"),
-    ("-15", "the external table was not found"),
-    ("-16", "a base table is masked dynamically"),
+/// Numbers below zero stand for failures; these are known, with the texts that
+/// `SVL_MV_REFRESH_STATUS` itself has for them (Redshift Observatory, release 1.0.116263).
+const CODES: [(i64, &str); 10] = [
+    (-10, "Table changed"),
+    (-11, "A base table schema was renamed"),
+    (-12, "A base table has been RLS-protected"),
+    (-13, "An external base table schema was not found"),
+    (-14, "An external database was not found"),
+    (-15, "An external base table was not found"),
+    (-16, "A base table is protected by dynamic data masking"),
+    (-17, "Related Zero-ETL table is not accessible"),
+    (-18, "Related Zero-ETL table has changed to History mode"),
+    (-19, "Zero-ETL history mode tables are not supported"),
 ];
 
 /// Reads a status; `newest` is when the newest record that was read arrived.
@@ -61,10 +67,15 @@ pub(super) fn read(text: &str, newest: Option<Timestamp>) -> Status {
         stale_parent,
     };
     if FAILED.iter().any(|mark| lower.contains(mark)) {
-        return failed(text);
+        return failed(text, None);
     }
-    if let Some((_, meaning)) = CODES.iter().find(|(code, _)| *code == text) {
-        return failed(&format!("refresh failed ({text}): {meaning}"));
+    if let Ok(number) = text.parse::<i64>()
+        && number < 0
+    {
+        return match CODES.iter().find(|(code, _)| *code == number) {
+            Some((_, meaning)) => failed(&format!("Refresh failed. {meaning} ({number})"), None),
+            None => failed(&format!("Refresh failed ({number})"), Some(text)),
+        };
     }
     if lower.starts_with(RECOMPUTED) {
         return known(Outcome::Recomputed);
@@ -110,16 +121,18 @@ pub(super) fn read(text: &str, newest: Option<Timestamp>) -> Status {
     }
 }
 
-fn failed(text: &str) -> Status {
+fn failed(text: &str, unknown: Option<&str>) -> Status {
     Status {
-        result: Err(text.into()),
-        unknown: None,
+        result: Err(classify::statement_error(false, text)),
+        unknown: unknown.map(Into::into),
         stale_parent: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidekeeper_scheduler::FailureClass::{Permanent, Transient, Unknown};
+
     use super::*;
 
     #[test]
@@ -174,20 +187,72 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_that_did_not_take_place_says_why() {
-        for text in [
-            "Refresh failed. Serializable isolation violation",
-            "Refresh failed due to an internal error",
-            "Refresh failed. MV was not found",
-            "Refresh failed. Base table column was renamed",
-            "Auto refresh aborted due to excessive user workload",
-            "Cascade automatic refresh skipped because materialized view s.n was not refreshed.",
-            "Cascade refresh failed because materialized view s.n was not refreshed.",
+    fn a_refresh_that_did_not_take_place_says_why_and_what_class_of_failure_it_is() {
+        let cascade = "because materialized view connection.overflow was not refreshed.";
+        for (text, class) in [
+            (
+                "Refresh failed. Serializable isolation violation",
+                Transient,
+            ),
+            ("Refresh failed due to an internal error", Transient),
+            (
+                "Auto refresh aborted due to excessive user workload",
+                Transient,
+            ),
+            (
+                &format!("Cascade automatic refresh skipped {cascade}"),
+                Transient,
+            ),
+            (&format!("Cascade refresh skipped {cascade}"), Transient),
+            (
+                &format!("Cascade automatic refresh failed {cascade}"),
+                Transient,
+            ),
+            (&format!("Cascade refresh failed {cascade}"), Transient),
+            ("Refresh failed. MV was not found", Permanent),
+            ("Refresh failed. Schema of MV was renamed", Permanent),
+            ("Refresh failed. A base table was renamed", Permanent),
+            ("Refresh failed. A base table column was renamed", Permanent),
+            ("Refresh failed. A base table column was dropped", Permanent),
+            (
+                "Refresh failed. A base table column type was changed",
+                Permanent,
+            ),
+            ("Refresh failed. A base table schema was renamed", Permanent),
+            ("Refresh failed: the moon was full", Unknown),
         ] {
-            assert_eq!(read(text, None), failed(text));
+            let status = read(text, None);
+            let failure = status.result.unwrap_err();
+            assert_eq!((&*failure.message, failure.class), (text, class));
+            assert!(class != Permanent || failure.mend.is_some(), "{text}");
+            assert_eq!(status.unknown, None, "{text}");
         }
-        let coded = read("-14", None).result.unwrap_err();
-        assert!(coded.contains("external database"), "{coded}");
+    }
+
+    #[test]
+    fn a_number_below_zero_is_a_failure_known_or_not() {
+        for (code, class) in [
+            ("-10", Unknown),
+            ("-11", Permanent),
+            ("-12", Permanent),
+            ("-13", Permanent),
+            ("-14", Permanent),
+            ("-15", Permanent),
+            ("-16", Permanent),
+            ("-17", Unknown),
+            ("-18", Permanent),
+            ("-19", Permanent),
+        ] {
+            let status = read(code, None);
+            let failure = status.result.unwrap_err();
+            assert_eq!(failure.class, class, "{failure:?}");
+            assert!(failure.message.contains(code), "{failure:?}");
+            assert_eq!(status.unknown, None, "{code}");
+        }
+        let unknown = read(" -42 ", None);
+        assert_eq!(unknown.result.unwrap_err().class, Unknown);
+        assert_eq!(unknown.unknown.as_deref(), Some("-42"));
+        assert_eq!(read("7", None).unknown.as_deref(), Some("7"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tidekeeper_scheduler::{Failure, FailureClass, Span, StatementId};
 use super::classify::{self, CallFailure, Stage};
 use super::client::{ANSWER_GRACE, Client, answer_within};
 use super::{Auth, Target, names};
+use crate::clock::span;
 
 /// How long one call asks the endpoint to wait.
 const WAIT: Span = Span::from_secs(20);
@@ -26,7 +27,7 @@ const FAILED_LOOKS_MAX: u32 = 5;
 /// Pages of a result that are read.
 const PAGES_MAX: usize = 1_000;
 
-/// A statement, and how long its answer may take.
+/// A statement, and how long its answer may take, from the submit to the last page.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     pub sql: &'a str,
@@ -96,33 +97,48 @@ impl Client {
 
     async fn run(&self, question: &Question<'_>) -> Result<Rows, CallFailure> {
         self.check_region()?;
+        let mut sent = None;
+        let answer = self.answer(question, &mut sent);
+        if let Ok(answer) = tokio::time::timeout(question.limit, answer).await {
+            return answer;
+        }
+        let told = match sent {
+            None => "its submit was not answered".to_owned(),
+            Some(id) => match self.cancel(&id).await {
+                Ok(()) => "it was cancelled".to_owned(),
+                Err(failure) => format!("its cancel failed: {}", failure.message),
+            },
+        };
+        let text = format!(
+            "the statement was not through after {} s; {told}",
+            question.limit.as_secs()
+        );
+        Err(refused(FailureClass::TimedOut, &text))
+    }
+
+    /// From the submit to the last page of the result. The statement's id is put down as soon
+    /// as it is known, for whoever gives the answer up.
+    async fn answer(
+        &self,
+        question: &Question<'_>,
+        under_way: &mut Option<StatementId>,
+    ) -> Result<Rows, CallFailure> {
         let name = self.question_name();
-        let mut sent = self.put(question, &name, self.seconds(WAIT)).await;
+        // The id comes with the answer to the submit: in time for a cancel.
+        let wait = self.seconds(WAIT.min(span(question.limit) / 2));
+        let mut sent = self.put(question, &name, wait).await;
         if matches!(&sent, Err(failure) if failure.refuses_wait) {
             self.refuses_wait.store(true, Ordering::Relaxed);
             sent = self.put(question, &name, None).await;
         }
         let sent = sent?;
         let id = StatementId::from(sent.id);
-        if let Some(ended) = sent.ended {
-            return match ended.result {
-                Some(result) => self.result(&result).await,
-                None => Ok(Rows::default()),
-            };
-        }
-        let limit = tokio::time::timeout(question.limit, self.ended(&id));
-        let Ok(ended) = limit.await else {
-            let told = match self.cancel(&id).await {
-                Ok(()) => "it was cancelled".to_owned(),
-                Err(failure) => format!("its cancel failed: {}", failure.message),
-            };
-            let text = format!(
-                "the statement was not through after {} s; {told}",
-                question.limit.as_secs()
-            );
-            return Err(refused(FailureClass::TimedOut, &text));
+        *under_way = Some(id.clone());
+        let ended = match sent.ended {
+            Some(ended) => ended.result,
+            None => self.ended(&id).await?,
         };
-        match ended? {
+        match ended {
             Some(result) => self.result(&result).await,
             None => Ok(Rows::default()),
         }

@@ -247,18 +247,29 @@ async fn what_the_engine_says_of_a_failed_statement_is_passed_on() {
     }
 }
 
+/// Statements and results that go on for ever.
 #[tokio::test]
-async fn a_statement_that_is_not_through_in_time_is_cancelled() {
-    let endpoint = Endpoint::new([
-        accepted(),
-        ("DescribeStatement", vec![running()]),
-        ("CancelStatement", vec![(200, json!({"Status": true}))]),
-    ]);
-    let failure = endpoint.question(&[], Duration::ZERO).await.unwrap_err();
-    assert!(failure.message.contains("it was cancelled"), "{failure:?}");
-    assert_eq!(failure.class, FailureClass::TimedOut);
-    let cancelled = endpoint.asked("CancelStatement");
-    assert_eq!(cancelled, [json!({"Id": "s1"})]);
+async fn what_is_not_through_in_time_is_cancelled_and_its_result_read_no_further() {
+    let cancel = || ("CancelStatement", vec![(200, json!({"Status": true}))]);
+    let endless = one(&json!({"longValue": 1}), Some("more"));
+    let scripts = [
+        vec![accepted(), ("DescribeStatement", vec![running()]), cancel()],
+        vec![
+            accepted(),
+            ("DescribeStatement", vec![finished(true)]),
+            results(vec![endless]),
+            cancel(),
+        ],
+    ];
+    for script in scripts {
+        let endpoint = Endpoint::new(script);
+        let limit = Duration::from_secs(1);
+        let failure = endpoint.question(&[], limit).await.unwrap_err();
+        assert!(failure.message.contains("it was cancelled"), "{failure:?}");
+        assert_eq!(failure.class, FailureClass::TimedOut);
+        let cancelled = endpoint.asked("CancelStatement");
+        assert_eq!(cancelled, [json!({"Id": "s1"})]);
+    }
 }
 
 #[tokio::test]

@@ -1,24 +1,29 @@
 //! Reading the warehouse's own records of refreshes: one statement for all views of a user.
 //!
-//! Decides: the statement (`SYS_MV_REFRESH_HISTORY`, `SYS_STREAM_SCAN_STATES` and `_ERRORS`
-//! in one UNION ALL), how it does without what a release or a user lacks, and whose refresh a
-//! record tells of. Deliberately absent: when to look, and what follows (the scheduler's).
+//! Decides: how far back is read, how long that may take, whose records are read first, what
+//! becomes of a sweep in which some cannot be read, and whose refresh a record tells of.
+//! Deliberately absent: the statement (`form`), what its rows say (`records`), when to look,
+//! and what follows (the scheduler's).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidekeeper_scheduler::{
-    Asked, Failure, FailureClass, Foreign, Read, Record, RefreshedBy, Span, Sweep, Timestamp,
-    ViewId,
+    Asked, Failure, FailureClass, Foreign, Record, RefreshedBy, Span, Sweep, Timestamp, ViewId,
 };
 
-use super::outcome;
-use super::question::{Question, Rows, Value};
+use super::form::{Form, Reach};
+use super::question::{Question, Rows};
+use super::records::{self, view_name};
 use super::{Auth, Client, Refresh, sql};
+use crate::clock::duration;
 
-/// Longer than any query of system views should take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longer than any query of system views should take, and the others of a sweep are left some.
+const LIMIT: Duration = Duration::from_secs(35);
+/// All statements of a sweep, one after the other: the run loop gives a sweep up after a
+/// minute, and the cancel of the last one may take ten seconds of it.
+const WITHIN: Span = Span::from_secs(45);
 /// Server times and ours, converted, may differ by so much.
 const SLACK: Span = Span::from_secs(2);
 /// Of each view so many of its latest refreshes are read; at a look back over a day so many.
@@ -28,161 +33,16 @@ const LATEST_OF_DAY: u32 = 50;
 const LOOK_BACK: Span = Span::from_secs(12 * 3_600);
 /// The scan's records are many; the look back at the start reads so far.
 const SCANS_SINCE: Span = Span::from_secs(900);
-/// Bytes of names, which a statement holds three times (it may have 100 KB); beyond, time alone
-/// selects.
-const NAMES_MAX: usize = 30_000;
+/// What a refresh has read is recorded while it runs; of longer ones only the end is told.
+const SCANS_MAX: Span = Span::from_secs(6 * 3_600);
+/// What a user lacked is asked for again after so long: it may have been granted since.
+const FORM_LIFE: Span = Span::from_secs(3_600);
 
-/// Which parts of the statement this warehouse and user can answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a column or view that may be missing"
-)]
-pub(super) struct Form {
-    /// Else `SVL_MV_REFRESH_STATUS`, on provisioned clusters.
-    sys_history: bool,
-    identity: bool,
-    users: bool,
-    states: bool,
-    lag: bool,
-    latency: bool,
-    errors: bool,
-}
-
-impl Default for Form {
-    fn default() -> Self {
-        Self {
-            sys_history: true,
-            identity: true,
-            users: true,
-            states: true,
-            lag: true,
-            latency: true,
-            errors: true,
-        }
-    }
-}
-
-impl Form {
-    /// The form without what this failure says is missing; `None` where that changes nothing.
-    fn without(self, failure: &Failure) -> Option<Self> {
-        let text = failure.message.to_lowercase();
-        let missing = text.contains("does not exist") || text.contains("permission denied");
-        if !missing {
-            return None;
-        }
-        let mut less = self;
-        if text.contains("lag_from_latest") {
-            less.lag = false;
-        } else if text.contains("max_latency_s") {
-            less.latency = false;
-        } else if text.contains("mv_id") {
-            less.identity = false;
-        } else if text.contains("user_id") || text.contains("userid") {
-            less.users = false;
-        } else if text.contains("sys_stream_scan_errors") {
-            less.errors = false;
-        } else if text.contains("sys_stream_scan_states") {
-            less.states = false;
-        } else if text.contains("sys_mv_refresh_history") {
-            less.sys_history = false;
-        }
-        (less != self).then_some(less)
-    }
-
-    /// What is left out, for people.
-    pub(super) fn missing(self) -> Vec<&'static str> {
-        [
-            (self.sys_history, "sys_mv_refresh_history"),
-            (self.identity, "sys_mv_refresh_history.mv_id"),
-            (self.users, "sys_mv_refresh_history.user_id"),
-            (self.states, "sys_stream_scan_states"),
-            (self.lag, "sys_stream_scan_states.lag_from_latest"),
-            (self.latency, "sys_stream_scan_states.max_latency_s"),
-            (self.errors, "sys_stream_scan_errors"),
-        ]
-        .into_iter()
-        .filter_map(|(there, name)| (!there).then_some(name))
-        .collect()
-    }
-
-    /// One statement, every column text, so that the parts agree on any release.
-    pub(super) fn sql(
-        self,
-        names: &[String],
-        (since, latest): (&str, u32),
-        scans_since: &str,
-    ) -> String {
-        let names = names.join(", ");
-        let named = if names.len() > NAMES_MAX {
-            String::new()
-        } else {
-            format!("mv_name IN ({names}) AND ")
-        };
-        let identity = if self.sys_history && self.identity {
-            "mv_id::varchar"
-        } else {
-            "''::varchar"
-        };
-        let user = match (self.users, self.sys_history) {
-            (true, true) => "user_id::varchar",
-            (true, false) => "userid::varchar",
-            (false, _) => "''::varchar",
-        };
-        let history = if self.sys_history {
-            format!(
-                "SELECT TRIM(database_name) AS db, TRIM(schema_name) AS sch, TRIM(mv_name) AS mv, \
-                 transaction_id::varchar AS tx, {identity} AS ident, {user} AS usr, TRIM(refresh_type) AS kind, \
-                 TRIM(status) AS said, start_time::varchar AS t0, end_time::varchar AS t1, \
-                 ROW_NUMBER() OVER (PARTITION BY database_name, schema_name, mv_name \
-                 ORDER BY start_time DESC) AS nth \
-                 FROM sys_mv_refresh_history WHERE {named}end_time >= '{since}'::timestamp"
-            )
-        } else {
-            format!(
-                "SELECT TRIM(db_name) AS db, TRIM(schema_name) AS sch, TRIM(mv_name) AS mv, \
-                 xid::varchar AS tx, {identity} AS ident, {user} AS usr, TRIM(refresh_type) AS kind, \
-                 TRIM(status) AS said, starttime::varchar AS t0, endtime::varchar AS t1, \
-                 ROW_NUMBER() OVER (PARTITION BY db_name, schema_name, mv_name \
-                 ORDER BY starttime DESC) AS nth \
-                 FROM svl_mv_refresh_status WHERE {named}endtime >= '{since}'::timestamp"
-            )
-        };
-        let mut text = format!(
-            "SELECT 'h' AS part, db, sch, mv, tx, ident, usr, kind, said, t0, t1, \
-             ''::varchar AS n, ''::varchar AS skipped, ''::varchar AS bytes, \
-             ''::varchar AS behind, ''::varchar AS late FROM ({history}) AS h WHERE nth <= {latest}"
-        );
-        if self.states {
-            let column = |there, name: &str| {
-                if there {
-                    format!("MAX({name})::varchar")
-                } else {
-                    "''::varchar".to_owned()
-                }
-            };
-            text.push_str(&format!(
-                " UNION ALL SELECT 's', '', '', TRIM(mv_name), transaction_id::varchar, '', '', '', \
-                 '', '', MAX(stream_record_time_max)::varchar, SUM(scanned_rows)::varchar, \
-                 SUM(skipped_rows)::varchar, SUM(scanned_bytes)::varchar, {}, {} \
-                 FROM sys_stream_scan_states \
-                 WHERE {named}record_time >= '{scans_since}'::timestamp \
-                 GROUP BY mv_name, transaction_id",
-                column(self.lag, "lag_from_latest"),
-                column(self.latency, "max_latency_s"),
-            ));
-        }
-        if self.errors {
-            text.push_str(&format!(
-                " UNION ALL SELECT 'e', '', '', TRIM(mv_name), transaction_id::varchar, '', '', '', \
-                 TRIM(error_reason), '', '', COUNT(*)::varchar, '', '', '', '' \
-                 FROM sys_stream_scan_errors \
-                 WHERE {named}record_time >= '{scans_since}'::timestamp \
-                 GROUP BY mv_name, transaction_id, error_reason"
-            ));
-        }
-        text
-    }
+/// What one user's records can be asked for, and since when that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    form: Form,
+    since: Timestamp,
 }
 
 /// What a sweep is to find out, of the views of one user.
@@ -197,13 +57,46 @@ impl Client {
     /// Reads what these attempts did, and who else has refreshed these views since.
     ///
     /// # Errors
-    /// When the records of any of the views' users cannot be read.
+    /// When no records can be read, of no user.
     pub async fn sweep(
         &self,
         views: &[Arc<Refresh>],
         since: Timestamp,
         asked: &[Asked],
     ) -> Result<Sweep, Failure> {
+        let until = (self.life.now)() + WITHIN;
+        let mut found = Sweep::default();
+        let mut unread = Vec::new();
+        let parts = self.parts(views);
+        for part in &parts {
+            let rows = match self.records(part, since, asked, until).await {
+                Ok(rows) => rows,
+                Err(failure) => {
+                    unread.push((part.auth, failure));
+                    continue;
+                }
+            };
+            let read = records::read(&part.views, &rows, |text| self.own_time(text));
+            let known = found.foreign.len();
+            sort_out(&read, asked, &mut found);
+            if let Some(foreign) = found.foreign.get_mut(known..) {
+                self.name_users(part, foreign, until).await;
+            }
+        }
+        match unread.first() {
+            Some((_, failure)) if unread.len() == parts.len() => return Err(failure.clone()),
+            Some(_) | None => self.tell_unread(&parts, unread),
+        }
+        found.verdicts.sort_by_key(|(_, _, record)| record.began_at);
+        found
+            .foreign
+            .sort_by_key(|(_, foreign)| foreign.record.began_at);
+        Ok(found)
+    }
+
+    /// The views by their users. Whose records could not be read goes last: that may take
+    /// all the time there is, and the others' is not theirs to use up.
+    fn parts<'a>(&self, views: &'a [Arc<Refresh>]) -> Vec<Part<'a>> {
         let mut parts: BTreeMap<&Auth, Part<'_>> = BTreeMap::new();
         for view in views {
             let part = parts.entry(&view.auth).or_insert_with(|| Part {
@@ -213,99 +106,164 @@ impl Client {
             });
             part.views.push(view);
         }
-        let mut found = Sweep::default();
-        for part in parts.into_values() {
-            let rows = self.records(&part, since).await?;
-            let records = self.read_records(&part, &rows);
-            let known = found.foreign.len();
-            sort_out(&records, asked, &mut found);
-            if let Some(foreign) = found.foreign.get_mut(known..) {
-                self.name_users(&part, foreign).await;
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts: Vec<Part<'_>> = parts.into_values().collect();
+        parts.sort_by_key(|part| unread.contains_key(part.auth));
+        parts
+    }
+
+    /// Says, of each user once, that their records cannot be read while others' can.
+    fn tell_unread(&self, parts: &[Part<'_>], failures: Vec<(&Auth, Failure)>) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in parts {
+            let failed = failures.iter().any(|(auth, _)| *auth == part.auth);
+            if !failed && unread.remove(part.auth).is_some() {
+                tracing::info!(
+                    warehouse = %self.settings.id,
+                    user = part.auth.who(),
+                    "this user's records of refreshes can be read again"
+                );
             }
         }
-        found.verdicts.sort_by_key(|(_, _, record)| record.began_at);
-        found
-            .foreign
-            .sort_by_key(|(_, foreign)| foreign.record.began_at);
-        Ok(found)
+        for (auth, failure) in failures {
+            let before = unread.insert(auth.clone(), failure.clone());
+            if before.is_none_or(|before| !before.same_as(&failure)) {
+                tracing::warn!(
+                    warehouse = %self.settings.id,
+                    user = auth.who(),
+                    class = failure.class.label(),
+                    error = &*failure.message,
+                    mend = failure.mend.as_deref(),
+                    "this user's records of refreshes cannot be read; their refreshes count as data meanwhile"
+                );
+            }
+        }
     }
 
     /// The parts of the records that these views' users or this release lack.
     ///
     /// # Errors
-    /// When they cannot be read at all.
+    /// When those of a user cannot be read at all.
     pub async fn missing_records(
         &self,
         views: &[Arc<Refresh>],
     ) -> Result<Vec<&'static str>, Failure> {
         self.sweep(views, (self.life.now)(), &[]).await?;
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = views.iter().find_map(|view| unread.get(&view.auth)) {
+            return Err(failure.clone());
+        }
         let missing = views
             .iter()
             .flat_map(|view| self.form(&view.auth).missing());
         Ok(missing.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// Asks, with less where something is missing; what a user lacks is remembered.
-    async fn records(&self, part: &Part<'_>, since: Timestamp) -> Result<Rows, Failure> {
+    /// Asks, with less where something is missing; what a user lacks is remembered for a while.
+    async fn records(
+        &self,
+        part: &Part<'_>,
+        since: Timestamp,
+        asked: &[Asked],
+        until: Timestamp,
+    ) -> Result<Rows, Failure> {
         let names: BTreeSet<String> = part.views.iter().map(|view| view_name(view)).collect();
         let names: Vec<String> = names.iter().map(|name| sql::literal(name)).collect();
-        let recently = (self.life.now)() - SCANS_SINCE;
-        let latest = if since < (self.life.now)() - LOOK_BACK {
+        let now = (self.life.now)();
+        let latest = if since < now - LOOK_BACK {
             LATEST_OF_DAY
         } else {
             LATEST
         };
-        let scans = since.max(recently);
-        let (since, scans) = (self.server_text(since), self.server_text(scans));
+        let scans_since = self.server_text(scans_since(since, asked, now));
+        let since = self.server_text(since);
+        let reach = Reach {
+            since: &since,
+            latest,
+            scans_since: &scans_since,
+        };
+        let known = self
+            .known(part.auth)
+            .filter(|known| now - known.since < FORM_LIFE);
+        let mut form = known.map(|known| known.form).unwrap_or_default();
         loop {
-            let form = self.form(part.auth);
-            let text = form.sql(&names, (&since, latest), &scans);
-            let asked = Question {
-                sql: &text,
-                settings: &[],
-                database: part.database,
-                auth: part.auth,
-                limit: LIMIT,
-            };
-            let failure = match self.question(&asked).await {
-                Ok(rows) => return Ok(rows),
+            let text = form.sql(&names, reach);
+            let failure = match self.ask_in_time(part, &text, until).await {
+                Ok(rows) => {
+                    let since = known.filter(|known| known.form == form);
+                    let since = since.map_or(now, |known| known.since);
+                    self.learn_form(part.auth, Known { form, since });
+                    return Ok(rows);
+                }
                 Err(failure) => failure,
             };
-            let Some(less) = form.without(&failure) else {
-                return Err(failure);
-            };
+            form = form.without(&failure).ok_or(failure)?;
+        }
+    }
+
+    /// One statement of a sweep, in what is left of its time.
+    async fn ask_in_time(
+        &self,
+        part: &Part<'_>,
+        text: &str,
+        until: Timestamp,
+    ) -> Result<Rows, Failure> {
+        let left = until - (self.life.now)();
+        if left <= Span::ZERO {
+            let text = "other users' records took all the time there was";
+            return Err(Failure::new(FailureClass::TimedOut, text));
+        }
+        let asked = Question {
+            sql: text,
+            settings: &[],
+            database: part.database,
+            auth: part.auth,
+            limit: LIMIT.min(duration(left)),
+        };
+        self.question(&asked).await
+    }
+
+    fn learn_form(&self, auth: &Auth, known: Known) {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = forms.insert(auth.clone(), known);
+        let missing = known.form.missing();
+        if before.map(|before| before.form).unwrap_or_default() == known.form {
+            return;
+        }
+        if missing.is_empty() {
+            tracing::info!(warehouse = %self.settings.id, "the warehouse's records are read in full again");
+        } else {
             tracing::info!(
                 warehouse = %self.settings.id,
-                missing = less.missing().join(", "),
+                missing = missing.join(", "),
                 "the warehouse's records are read without what it does not have"
             );
-            self.forms
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(part.auth.clone(), less);
         }
     }
 
     /// Ids become names; where nobody tells them they stay ids.
-    async fn name_users(&self, part: &Part<'_>, foreign: &mut [(ViewId, Foreign)]) {
+    async fn name_users(
+        &self,
+        part: &Part<'_>,
+        foreign: &mut [(ViewId, Foreign)],
+        until: Timestamp,
+    ) {
         let ids = foreign.iter();
         let ids: BTreeSet<Arc<str>> = ids
             .filter_map(|(_, foreign)| foreign.record.user.clone())
             .collect();
         if self.users.lack(&ids) {
-            let asked = Question {
-                sql: "SELECT usesysid::varchar AS id, usename::varchar AS name FROM pg_user",
-                settings: &[],
-                database: part.database,
-                auth: part.auth,
-                limit: LIMIT,
-            };
-            let rows = self.question(&asked).await.unwrap_or_default();
-            let names = rows
-                .rows
-                .iter()
-                .map(|row| (rows.text(row, "id"), rows.text(row, "name")));
-            self.users.learn(ids, names);
+            let text = "SELECT usesysid::varchar AS id, usename::varchar AS name FROM pg_user";
+            let answer = self.ask_in_time(part, text, until).await;
+            // That there was no time says nothing about names.
+            if !matches!(&answer, Err(failure) if failure.class == FailureClass::TimedOut) {
+                let rows = answer.unwrap_or_default();
+                let names = rows
+                    .rows
+                    .iter()
+                    .map(|row| (rows.text(row, "id"), rows.text(row, "name")));
+                self.users.learn(ids, names);
+            }
         }
         for (_, foreign) in foreign {
             let id = foreign.record.user.take();
@@ -314,9 +272,13 @@ impl Client {
     }
 
     /// What this user's records can be asked for, as far as it is known.
-    pub(super) fn form(&self, auth: &Auth) -> Form {
+    fn form(&self, auth: &Auth) -> Form {
+        self.known(auth).map(|known| known.form).unwrap_or_default()
+    }
+
+    fn known(&self, auth: &Auth) -> Option<Known> {
         let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        forms.get(auth).copied().unwrap_or_default()
+        forms.get(auth).copied()
     }
 
     /// A moment of ours as the server's clock would write it.
@@ -332,85 +294,14 @@ impl Client {
         let at = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
         Some(Timestamp::from_micros(at.as_microsecond()) - self.offset_span())
     }
+}
 
-    fn read_records(&self, part: &Part<'_>, rows: &Rows) -> Vec<(ViewId, RefreshedBy, Record)> {
-        let mut reads: BTreeMap<(String, i64), Read> = BTreeMap::new();
-        let mut reasons: BTreeMap<(String, i64), (u64, Arc<str>)> = BTreeMap::new();
-        for row in &rows.rows {
-            let text = |column: &str| rows.text(row, column);
-            let key = (text("mv"), number(&text("tx")).unwrap_or_default());
-            let count = |column: &str| number(&text(column)).and_then(|n| u64::try_from(n).ok());
-            match text("part").as_str() {
-                "s" => {
-                    let read = Read {
-                        records: count("n").unwrap_or_default(),
-                        skipped: count("skipped").unwrap_or_default(),
-                        bytes: count("bytes").unwrap_or_default(),
-                        newest: self.own_time(&text("t1")),
-                        behind: count("behind"),
-                        reason: None,
-                    };
-                    reads.insert(key, read);
-                }
-                "e" => {
-                    let often = count("n").unwrap_or_default();
-                    let most = reasons.get(&key).map_or(0, |(most, _)| *most);
-                    if often > most {
-                        reasons.insert(key, (often, text("said").as_str().into()));
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (key, (_, reason)) in reasons {
-            if let Some(read) = reads.get_mut(&key) {
-                read.reason = Some(reason);
-            }
-        }
-        let history = rows.rows.iter().filter(|row| rows.text(row, "part") == "h");
-        history
-            .filter_map(|row| self.record(part, rows, row, &reads))
-            .collect()
-    }
-
-    fn record(
-        &self,
-        part: &Part<'_>,
-        rows: &Rows,
-        row: &[Value],
-        reads: &BTreeMap<(String, i64), Read>,
-    ) -> Option<(ViewId, RefreshedBy, Record)> {
-        let text = |column: &str| rows.text(row, column);
-        let (database, schema, name) = (text("db"), text("sch"), text("mv"));
-        let view = part.views.iter().find(|view| {
-            view_name(view) == name
-                && view.database == database
-                && folded(view.schema.as_deref().unwrap_or("public"), view) == schema
-        })?;
-        let transaction = number(&text("tx"))?;
-        let read = reads.get(&(name, transaction)).cloned();
-        let status = outcome::read(&text("said"), read.as_ref().and_then(|read| read.newest));
-        let by = if text("kind").eq_ignore_ascii_case("auto") {
-            RefreshedBy::Auto
-        } else {
-            RefreshedBy::Statement
-        };
-        let began_at = self.own_time(&text("t0"))?;
-        let record = Record {
-            transaction,
-            identity: number(&text("ident")),
-            user: Some(text("usr").as_str().into()).filter(|user: &Arc<str>| !user.is_empty()),
-            began_at,
-            ended_at: self.own_time(&text("t1"))?.max(began_at),
-            result: status
-                .result
-                .map_err(|text| Failure::new(FailureClass::Unknown, &text)),
-            unknown: status.unknown,
-            stale_parent: status.stale_parent,
-            read,
-        };
-        Some((view.view.clone(), by, record))
-    }
+/// Since when a sweep reads what refreshes have read: each of those asked for from its start.
+fn scans_since(since: Timestamp, asked: &[Asked], now: Timestamp) -> Timestamp {
+    let recently = since.max(now - SCANS_SINCE);
+    let ended = asked.iter().filter(|asked| asked.finished_at.is_some());
+    let begun = ended.map(|asked| asked.submitted_at - SLACK).min();
+    recently.min(begun.unwrap_or(recently)).max(now - SCANS_MAX)
 }
 
 /// The names of database users. A user without one is not asked for again.
@@ -481,19 +372,156 @@ fn distance(asked: &Asked, record: &Record) -> Option<Span> {
     within.then(|| early.max(Span::ZERO - early) + late.max(Span::ZERO - late))
 }
 
-/// A view's name as Redshift stores it.
-fn view_name(view: &Refresh) -> String {
-    folded(&view.name, view)
-}
+#[cfg(test)]
+mod tests {
+    use tidekeeper_scheduler::FailureClass::Permanent;
+    use tidekeeper_scheduler::Outcome;
 
-pub(super) fn folded(name: &str, view: &Refresh) -> String {
-    if view.session.case_sensitive {
-        name.to_owned()
-    } else {
-        name.to_lowercase()
+    use super::super::Session;
+    use super::super::lab_tests::{attempt, lab};
+    use super::*;
+    use crate::logging::tests::logged;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(0) + Span::from_secs(seconds)
     }
-}
 
-fn number(text: &str) -> Option<i64> {
-    text.trim().parse().ok()
+    fn view(name: &str, database: &str, auth: Auth) -> Arc<Refresh> {
+        Arc::new(Refresh {
+            view: ViewId::from(name),
+            database: database.to_owned(),
+            schema: None,
+            name: name.to_owned(),
+            auth,
+            session: Session::default(),
+        })
+    }
+
+    #[test]
+    fn what_a_long_refresh_has_read_is_looked_for_from_its_start() {
+        let asked = |submitted: i64, finished: Option<i64>| Asked {
+            view: ViewId::from("v"),
+            attempt: attempt(),
+            submitted_at: at(submitted),
+            finished_at: finished.map(at),
+        };
+        let now = 100_000;
+        let since = |since: i64, asked: &[Asked]| scans_since(at(since), asked, at(now));
+        assert_eq!(since(now - 61, &[]), at(now - 61));
+        assert_eq!(since(now - 86_400, &[]), at(now - 900), "a look back");
+        let short = asked(now - 20, Some(now - 10));
+        let long = asked(now - 4_000, Some(now - 10));
+        let runs = asked(now - 9_000, None);
+        assert_eq!(since(now - 61, &[short.clone(), runs]), at(now - 61));
+        assert_eq!(since(now - 61, &[short, long]), at(now - 4_002));
+        let endless = asked(now - 90_000, Some(now - 10));
+        assert_eq!(since(now - 61, &[endless]), at(now - 6 * 3_600));
+    }
+
+    #[tokio::test]
+    async fn records_that_one_user_cannot_read_keep_nobody_from_reading_theirs() {
+        let bench = lab("").await;
+        let client = &bench.client;
+        let mine = view("fast", "dev", Auth::Iam);
+        let lost = view("lost", "gone", Auth::DbUser("a".to_owned()));
+        let views = [Arc::clone(&lost), Arc::clone(&mine)];
+        let refresh = client.submit(&mine, attempt(), Span::from_secs(20)).await;
+        let long_ago = (client.life.now)() - Span::from_secs(60);
+        let found = client.sweep(&views, long_ago, &[]).await.unwrap();
+        assert_eq!(found.foreign.len(), 1, "{refresh:?}");
+        let missing = client.missing_records(&views).await.unwrap_err();
+        assert_eq!(missing.class, Permanent, "{missing:?}");
+        let order: Vec<&Auth> = client.parts(&views).iter().map(|part| part.auth).collect();
+        assert_eq!(order, [&mine.auth, &lost.auth], "who fails goes last");
+        let all = client.sweep(&[lost], long_ago, &[]).await.unwrap_err();
+        assert_eq!(all.class, Permanent);
+    }
+
+    #[tokio::test]
+    async fn a_user_whose_records_cannot_be_read_is_named_once() {
+        let bench = lab("").await;
+        let client = &bench.client;
+        let user = Auth::Secret("arn:secret".to_owned());
+        let views = [view("v", "dev", user.clone())];
+        let tell = |failed: &[&str]| {
+            let failures = failed
+                .iter()
+                .map(|text| (&user, Failure::new(Permanent, text)));
+            client.tell_unread(&client.parts(&views), failures.collect());
+        };
+        let lines = logged(None, || {
+            tell(&["secret 1 was rotated"]);
+            tell(&["secret 2 was rotated"]);
+            tell(&["database is gone"]);
+            tell(&[]);
+            tell(&[]);
+        });
+        let told: Vec<_> = lines.iter().map(|line| line["level"].clone()).collect();
+        assert_eq!(told, ["WARN", "WARN", "INFO"]);
+        assert_eq!(lines[0]["user"], "arn:secret");
+        assert_eq!(lines[0]["error"], "secret 1 was rotated");
+    }
+
+    #[tokio::test]
+    async fn a_sweep_asks_nothing_once_its_time_is_over() {
+        let bench = lab("").await;
+        let client = &bench.client;
+        let views = [view("fast", "dev", Auth::Iam)];
+        let parts = client.parts(&views);
+        let asked = client.ask_in_time(&parts[0], "SELECT 1", (client.life.now)());
+        assert_eq!(asked.await.unwrap_err().class, FailureClass::TimedOut);
+    }
+
+    /// Two shards fill up faster than refreshes empty them, so that all are behind in both.
+    #[tokio::test]
+    async fn how_far_a_refresh_is_behind_is_summed_over_the_last_batches_of_its_shards() {
+        let bench = lab("[[streams]]\nname = \"busy\"\nshards = 2\n\
+             [[producers]]\nstream = \"busy\"\npattern = \"steady\"\nrate = 10000\nuntil = 2\n\
+             [[views]]\nname = \"slow\"\ndatabase = \"dev\"\nwarehouse = \"realtime\"\n\
+             stream = \"busy\"\nmax_records = 4000\nservice = { fixed = 0.5 }")
+        .await;
+        let client = &bench.client;
+        let long_ago = (client.life.now)() - Span::from_secs(60);
+        let views = [view("slow", "dev", Auth::Iam)];
+        let parts = client.parts(&views);
+        let mut refreshes: Vec<Record> = Vec::new();
+        let number = |record: &Record| record.read.as_ref().unwrap().records;
+        let is_cut = |record: &Record| matches!(record.result, Ok(Outcome::MoreData { .. }));
+        // So many are not there before the producer's end.
+        while refreshes.iter().map(number).sum::<u64>() < 16_000 || is_cut(&refreshes[0]) {
+            let until = (client.life.now)() + Span::from_secs(30);
+            let asked = client.ask_in_time(&parts[0], "REFRESH MATERIALIZED VIEW slow", until);
+            asked.await.unwrap();
+            let found = client.sweep(&views, long_ago, &[]).await.unwrap();
+            let (_, foreign) = found.foreign.last().unwrap();
+            refreshes.insert(0, foreign.record.clone());
+        }
+        let behind = |record: &Record| record.read.as_ref().unwrap().behind;
+        assert_eq!(behind(&refreshes[0]), Some(0));
+        assert_eq!(behind(&refreshes[1]), Some(number(&refreshes[0])));
+        let Ok(Outcome::MoreData { up_to }) = refreshes[1].result else {
+            panic!("{:?}", refreshes[1]);
+        };
+        let newest = refreshes[1].read.as_ref().unwrap().newest;
+        assert!(up_to.is_some() && up_to < newest, "{up_to:?} {newest:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_user_lacked_is_asked_for_again_after_an_hour() {
+        let bench = lab("").await;
+        let client = &bench.client;
+        let views = [view("fast", "dev", Auth::Iam)];
+        let lacked = Failure::new(
+            Permanent,
+            "permission denied for relation sys_stream_scan_errors",
+        );
+        let form = Form::default().without(&lacked).unwrap();
+        let now = (client.life.now)();
+        for (age, lacks) in [(3_000, 1), (4_000, 0)] {
+            let since = now - Span::from_secs(age);
+            client.learn_form(&Auth::Iam, Known { form, since });
+            let missing = client.missing_records(&views).await.unwrap();
+            assert_eq!(missing.len(), lacks, "{age} s");
+        }
+    }
 }

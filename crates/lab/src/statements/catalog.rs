@@ -122,6 +122,10 @@ impl Engine {
                      not directly (\"{schema}\".\"{name}\")"
                 ));
             }
+            let warehouse = self.warehouses.get(&caller.warehouse);
+            if warehouse.is_some_and(|warehouse| warehouse.spec.denies(&name)) {
+                return Err(format!("ERROR: permission denied for relation {name}"));
+            }
             self.show_system_relation(caller, &name, now);
         }
         self.db.select(query, &self.context(caller, now))

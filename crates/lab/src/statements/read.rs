@@ -18,7 +18,7 @@ use crate::clock::Moment;
 use crate::db::Cell;
 use crate::remote::{Ask, Batch, Position, Record};
 use crate::sql::SchemaSource;
-use crate::streams::Stretch;
+use crate::streams::{Stretch, shard_id};
 use crate::world::ViewFaultKind;
 
 /// A refresh of a remote stream ends within this time, answered or not.
@@ -43,6 +43,8 @@ struct Harvest {
     remote: Option<BTreeMap<String, Position>>,
     records: Vec<Record>,
     more: bool,
+    /// How many records it leaves in each shard, where that is known.
+    left: Option<BTreeMap<String, i64>>,
 }
 
 impl Engine {
@@ -93,7 +95,14 @@ impl Engine {
             None => state.positions().to_vec(),
         };
         let mut stretches = log.unread(&positions, at);
+        let ends: Vec<u64> = stretches.iter().map(|stretch| stretch.to).collect();
         let more = shorten(&mut stretches, state.view.max_records());
+        let left = stretches.iter().zip(ends).enumerate();
+        let left = left.map(|(shard, (stretch, end))| {
+            let left = i64::try_from(end - stretch.to).unwrap_or(i64::MAX);
+            (shard_id(shard), left)
+        });
+        let left = Some(left.collect());
         let records = log.read(&stretches).map(|record| Record {
             arrived_us: self.utc_us(record.arrived),
             partition_key: record.partition_key.to_owned(),
@@ -106,6 +115,7 @@ impl Engine {
             stretches,
             remote: None,
             more,
+            left,
         })
     }
 
@@ -201,6 +211,7 @@ impl Engine {
                     remote: Some(batch.positions),
                     records: batch.records,
                     more: batch.more,
+                    left: (!batch.more).then(BTreeMap::new),
                 };
                 self.stage(statement, &id, harvest, began, now);
             }
@@ -229,7 +240,12 @@ impl Engine {
             .map(|record| record.data.len())
             .sum::<usize>();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let scan = Scan::of(&harvest.records, largest, harvest.more);
+        let scan = Scan::of(
+            &harvest.records,
+            largest,
+            harvest.more,
+            harvest.left.as_ref(),
+        );
         let made = scan::rows(
             &self.db,
             &state.definition,
@@ -409,13 +425,18 @@ impl Caller {
     }
 }
 
-/// Cuts what is read to `most` records, shard by shard; whether something was left.
+/// Cuts what is read to `most` records, each shard to its share of them; whether something
+/// was left.
 fn shorten(stretches: &mut [Stretch], most: Option<usize>) -> bool {
     let Some(most) = most else { return false };
     let mut left = u64::try_from(most).unwrap_or(u64::MAX);
     let mut cut = false;
-    for stretch in stretches {
-        let take = (stretch.to - stretch.from).min(left);
+    let mut shards: Vec<&mut Stretch> = stretches.iter_mut().collect();
+    // What a short one does not use is for the others.
+    shards.sort_by_key(|stretch| stretch.to - stretch.from);
+    let number = u64::try_from(shards.len()).unwrap_or(u64::MAX);
+    for (waiting, stretch) in (1..=number).rev().zip(shards) {
+        let take = (stretch.to - stretch.from).min(left.div_ceil(waiting));
         cut |= stretch.from + take < stretch.to;
         stretch.to = stretch.from + take;
         left -= take;
@@ -425,3 +446,21 @@ fn shorten(stretches: &mut [Stretch], most: Option<usize>) -> bool {
 
 /// No rows, as [`Staged`] holds them.
 pub(super) type Rows = Vec<Vec<Cell>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_that_may_not_read_all_reads_of_every_shard() {
+        let read = |lengths: &[u64], most| {
+            let stretch = |to: &u64| Stretch { from: 0, to: *to };
+            let mut stretches: Vec<Stretch> = lengths.iter().map(stretch).collect();
+            let cut = shorten(&mut stretches, Some(most));
+            (stretches.iter().map(|stretch| stretch.to).collect(), cut)
+        };
+        assert_eq!(read(&[20, 20], 10), (vec![5, 5], true));
+        assert_eq!(read(&[20, 2, 0], 10), (vec![8, 2, 0], true));
+        assert_eq!(read(&[3, 2], 10), (vec![3, 2], false));
+    }
+}

@@ -407,30 +407,33 @@ impl Engine {
             ("mv_name", text(name)),
             ("transaction_id", Cell::Int(transaction(statement, unit))),
             ("query_id", Cell::Int(unit.query_id.unwrap_or_default())),
-            ("record_time", self.moment_text(at)),
         ];
         let warehouse = statement.asked.warehouse.clone();
-        let states = scan.shards.iter().map(|shard| {
+        let started = unit.started.unwrap_or(at);
+        let states = scan.batches.iter().map(|batch| {
             let mut row = common.clone();
+            let logged = batch.logged(started, at);
+            let waited = (self.utc_us(logged) - batch.first_us).max(0);
             row.extend([
-                ("partition_id", text(shard.shard_id.clone())),
-                ("latest_position", text(shard.position.clone())),
-                ("scanned_rows", Cell::Int(shard.scanned)),
-                ("skipped_rows", Cell::Int(shard.skipped)),
-                ("scanned_bytes", Cell::Int(shard.bytes)),
+                ("record_time", self.moment_text(logged)),
+                ("partition_id", text(batch.shard_id.clone())),
+                ("latest_position", text(batch.position.clone())),
+                ("scanned_rows", Cell::Int(batch.scanned)),
+                ("skipped_rows", Cell::Int(batch.skipped)),
+                ("scanned_bytes", Cell::Int(batch.bytes)),
                 (
                     "stream_record_time_min",
-                    text(timestamp_text(shard.first_us)),
+                    text(timestamp_text(batch.first_us)),
                 ),
                 (
                     "stream_record_time_max",
-                    text(timestamp_text(shard.last_us)),
+                    text(timestamp_text(batch.last_us)),
                 ),
-                ("lag_from_latest", Cell::Int(0)),
                 (
-                    "max_latency_s",
-                    Cell::Int((self.utc_us(at) - shard.first_us) / 1_000_000),
+                    "lag_from_latest",
+                    batch.behind.map_or(Cell::Null, Cell::Int),
                 ),
+                ("max_latency_s", Cell::Int(waited / 1_000_000)),
             ]);
             row
         });
@@ -438,6 +441,7 @@ impl Engine {
         let errors = scan.skipped.iter().map(|skipped| {
             let mut row = common.clone();
             row.extend([
+                ("record_time", self.moment_text(at)),
                 ("stream_timestamp_type", text("A")),
                 ("stream_timestamp", text(timestamp_text(skipped.arrived_us))),
                 ("partition_id", text(skipped.shard_id.clone())),

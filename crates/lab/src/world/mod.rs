@@ -85,6 +85,9 @@ pub(crate) struct Warehouse {
     /// System views, and columns of them as `view.column`, that this release does not have.
     #[serde(default)]
     hidden: Vec<Spanned<String>>,
+    /// System views that nobody may read.
+    #[serde(default)]
+    denied: Vec<Spanned<String>>,
     #[serde(default = "default_billing_minimum")]
     billing_minimum: Seconds,
     #[serde(default = "default_auto_refresh_every")]
@@ -129,6 +132,11 @@ impl Warehouse {
     pub(crate) fn hides(&self, view: &str, column: Option<&str>) -> bool {
         let name = column.map_or_else(|| view.to_owned(), |column| format!("{view}.{column}"));
         self.hidden.iter().any(|hidden| *hidden.get_ref() == name)
+    }
+
+    /// Whether nobody may read a system view.
+    pub(crate) fn denies(&self, view: &str) -> bool {
+        self.denied.iter().any(|denied| denied.get_ref() == view)
     }
 
     /// How often it tries to refresh a view that has AUTO REFRESH.
@@ -314,7 +322,11 @@ impl World {
                 ));
             }
         }
-        for hidden in self.warehouses.iter().flat_map(|w| &w.hidden) {
+        for hidden in self
+            .warehouses
+            .iter()
+            .flat_map(|w| w.hidden.iter().chain(&w.denied))
+        {
             if !crate::db::is_system_name(hidden.get_ref()) {
                 let text = format!("there is no system view or column {:?}", hidden.get_ref());
                 return Err(at(hidden, text));

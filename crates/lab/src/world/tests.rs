@@ -258,18 +258,20 @@ fn a_fault_is_refused_with_the_keys_of_another() {
 }
 
 #[test]
-fn only_system_views_and_their_columns_can_be_hidden() {
-    for name in [
-        "sys_mv_refresh_history",
-        "sys_stream_scan_states.lag_from_latest",
-    ] {
-        let text = GOOD.replace("kind = ", &format!("hidden = [\"{name}\"]\nkind = "));
-        World::from_toml(&text, "w.toml").unwrap();
-    }
-    for name in ["sys_mv_history", "sys_stream_scan_states.lag"] {
-        let text = GOOD.replace("kind = ", &format!("hidden = [\"{name}\"]\nkind = "));
-        let expected = format!("there is no system view or column {name:?}");
-        assert!(refused(&text).contains(&expected), "{}", refused(&text));
+fn only_system_views_and_their_columns_can_be_hidden_or_denied() {
+    for key in ["hidden", "denied"] {
+        let with = |name: &str| GOOD.replace("kind = ", &format!("{key} = [\"{name}\"]\nkind = "));
+        for name in [
+            "sys_mv_refresh_history",
+            "sys_stream_scan_states.lag_from_latest",
+        ] {
+            World::from_toml(&with(name), "w.toml").unwrap();
+        }
+        for name in ["sys_mv_history", "sys_stream_scan_states.lag"] {
+            let expected = format!("there is no system view or column {name:?}");
+            let refusal = refused(&with(name));
+            assert!(refusal.contains(&expected), "{refusal}");
+        }
     }
 }
 
