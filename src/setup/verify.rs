@@ -224,6 +224,7 @@ impl Way<'_> {
                 database,
                 auth,
                 serverless,
+                observes: views.iter().any(|view| self.observes(view)),
             };
             report.links.extend(asker.system(&existing.user).await);
         }
