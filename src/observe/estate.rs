@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tidekeeper_scheduler::{
     Billing, FailureClass, Foreign, Mode, Outcome, Outcomes, Plan, RefreshedBy, Span, Timestamp,
-    ViewId, ViewSpec, WarehouseId, WarehouseSnapshot,
+    ViewId, ViewSnapshot, ViewSpec, WarehouseId, WarehouseSnapshot,
 };
 
 use super::ledger::{AwakeLedger, Ledger, Refreshed, Who, oldest_after};
@@ -260,6 +260,31 @@ impl Estate {
         });
         // A parent of which nothing is known is less than every moment.
         held.min().flatten()
+    }
+
+    /// How a view stands, and what it did before it was watched.
+    pub(super) fn stands(&mut self, at: Timestamp, known: &ViewSnapshot) {
+        let Some(view) = self.views.get_mut(&known.view) else {
+            return;
+        };
+        view.target_lag = known.configured_target_lag;
+        view.last_duration = known.last_duration;
+        view.seen.target(at, known.target_lag);
+        view.rehearsed.target(at, known.target_lag);
+        let Some(holds) = known.data_ts.filter(|_| view.seen.is_empty()) else {
+            return;
+        };
+        view.seen.shows(at, holds);
+        if let (Some(ended_at), Some(lasted)) = (known.last_success_at, known.last_duration)
+            && let Some(warehouse) = self.warehouses.get_mut(&view.warehouse)
+            && let Some(minimum) = warehouse.wake_minimum
+        {
+            // What it still keeps awake is of the time that is watched.
+            let until = ended_at.max(ended_at - lasted + minimum);
+            if until > warehouse.since {
+                warehouse.awake.ran(warehouse.since, until, Span::ZERO);
+            }
+        }
     }
 
     /// How far a warehouse's records have been read. Where an answer was full, what came before

@@ -187,15 +187,7 @@ impl Observer {
             estate.looked_at_records(known);
         }
         for known in &snapshot.views {
-            if let Some(view) = estate.views.get_mut(&known.view) {
-                view.target_lag = known.configured_target_lag;
-                view.last_duration = known.last_duration;
-                view.seen.target(at, known.target_lag);
-                view.rehearsed.target(at, known.target_lag);
-                if let Some(holds) = known.data_ts.filter(|_| view.seen.is_empty()) {
-                    view.seen.shows(at, holds);
-                }
-            }
+            estate.stands(at, known);
         }
         estate.settle(at);
     }

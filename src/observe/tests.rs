@@ -202,6 +202,21 @@ fn failed_attempts_of_the_daemon_itself_count() {
 }
 
 #[test]
+fn a_refresh_before_the_start_keeps_a_workgroup_awake_after_it() {
+    let mut estate = estate(Mode::Observe, None);
+    let mut known = World::open(vec![observed("v", &[])]).snapshot().views[0].clone();
+    known.data_ts = Some(at(-20));
+    known.last_success_at = Some(at(-18));
+    known.last_duration = Some(Span::from_secs(2));
+    for second in [1, 2] {
+        estate.stands(at(second), &known);
+    }
+    read_until(&mut estate, 100);
+    let share = warehouse(&estate, 100).seen.awake_share;
+    assert_eq!(share, Some(0.4), "a minute since its start");
+}
+
+#[test]
 fn a_view_on_views_shows_since_its_refresh_ended_what_its_parents_held_as_it_began() {
     let mut estate = taken_up(vec![observed("p", &[]), observed("c", &["p"])], &[]);
     // Told together, an hour later: each minute the parent, 20 s later the child.
