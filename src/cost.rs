@@ -79,11 +79,16 @@ pub fn estimate(snapshot: &Snapshot, warehouse: &WarehouseSnapshot) -> Option<Es
     let views = snapshot.views.iter();
     let mut rhythms: Vec<Rhythm> = views
         .filter(|view| view.warehouse == warehouse.warehouse)
-        .filter_map(|view| rhythm(view, awake.since, snapshot.at))
+        .filter_map(|view| rhythm(view, active_since(view, awake.since), snapshot.at))
         .collect();
     rhythms.sort_by(|one, other| one.interval.total_cmp(&other.interval));
     rhythms.truncate(PLAYED);
     of(&rhythms, awake.minimum.as_secs_f64())
+}
+
+/// Since when its refreshes are counted: MERGE: `view.active_since`, without the parameter.
+fn active_since(_: &ViewSnapshot, warehouse_since: Timestamp) -> Timestamp {
+    warehouse_since
 }
 
 fn rhythm(view: &ViewSnapshot, since: Timestamp, now: Timestamp) -> Option<Rhythm> {
@@ -131,7 +136,7 @@ fn of(rhythms: &[Rhythm], minimum: f64) -> Option<Estimate> {
         };
         now.share - share
     };
-    let longer_target = longer_target(rhythms, &saves);
+    let longer_target = longer_target(rhythms, minimum, &saves);
     let tightest = blind(rhythms)
         .map(|at| at.target_lag)
         .min_by(f64::total_cmp);
@@ -155,16 +160,21 @@ fn blind(rhythms: &[Rhythm]) -> impl Iterator<Item = &Rhythm> {
     rhythms.iter().filter(|at| at.arrivals.is_none())
 }
 
-/// The smallest longer target that saves something.
-fn longer_target(rhythms: &[Rhythm], saves: &impl Fn(&[Rhythm]) -> f64) -> Option<Cheaper> {
-    let tightest = blind(rhythms)
-        .map(|at| at.target_lag)
-        .min_by(f64::total_cmp)?;
+/// The smallest longer target that saves something. Where a probe finds something in every
+/// minute that is paid for, the view is refreshed as if it were blind.
+fn longer_target(
+    rhythms: &[Rhythm],
+    minimum: f64,
+    saves: &impl Fn(&[Rhythm]) -> f64,
+) -> Option<Cheaper> {
+    let dense = |at: &Rhythm| at.arrivals.is_none_or(|gap| gap <= minimum);
+    let tightest = rhythms.iter().filter(|at| dense(at));
+    let tightest = tightest.map(|at| at.target_lag).min_by(f64::total_cmp)?;
     LADDER
         .into_iter()
         .filter(|step| *step > tightest)
         .find_map(|step| {
-            let changes = |at: &Rhythm| at.arrivals.is_none() && at.target_lag < step;
+            let changes = |at: &Rhythm| dense(at) && at.target_lag < step;
             let changed: Vec<Rhythm> = (rhythms.iter())
                 .map(|at| {
                     if changes(at) {

@@ -84,6 +84,22 @@ fn a_probed_view_costs_a_minute_for_each_time_something_comes() {
 }
 
 #[test]
+fn a_probed_view_with_something_to_read_every_minute_is_told_of_a_longer_target() {
+    // With 20 s between records a minute's target is already cheaper.
+    for (gap, target_lag) in [(0.0, 120), (20.0, 60)] {
+        let day = of(&[probed("dense", 30.0, gap)], MINUTE).unwrap();
+        let longer = day.longer_target.unwrap();
+        assert_eq!(
+            longer.target_lag,
+            Some(Span::from_secs(target_lag)),
+            "{gap}"
+        );
+        assert_eq!(names(&longer.views), ["dense"]);
+        assert_eq!(day.probe, None);
+    }
+}
+
+#[test]
 fn all_tight_views_are_changed_together_and_lax_ones_left_alone() {
     let views = [view("a", 30.0), view("b", 60.0), view("c", 86_400.0)];
     let longer = of(&views, MINUTE).unwrap().longer_target.unwrap();

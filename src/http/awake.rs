@@ -111,13 +111,17 @@ fn explain(
     now: Timestamp,
 ) -> String {
     let mut sentence = match awake.until {
-        None => "asleep".to_owned(),
+        // What others run there is not known here.
+        None => "Tidekeeper lets it sleep".to_owned(),
         Some(until) if until <= now => "awake".to_owned(),
         Some(until) => format!("awake for another {} at least", span(until - now)),
     };
     if let Some(share) = share(awake) {
         let percent = 100.0 * share;
-        sentence += &format!("; {percent:.0} % of the last {}", span(awake.day));
+        sentence += &format!(
+            "; kept awake {percent:.0} % of the last {}",
+            span(awake.day)
+        );
     }
     let Some(estimate) = estimate else {
         return sentence;

@@ -28,6 +28,7 @@ pub(super) fn render(report: &Report) -> String {
          <th scope=\"col\" class=\"n\">with Tidekeeper</th>\
          <th scope=\"col\" class=\"n\">Refreshes an hour</th>\
          <th scope=\"col\" class=\"n\">with Tidekeeper</th>\
+         <th scope=\"col\" class=\"n\">Saves an hour</th>\
          <th scope=\"col\">In words</th></tr></thead><tbody>\n",
         report.views.len(),
         escape(report.at.as_deref().unwrap_or("an unknown moment"))
@@ -46,22 +47,24 @@ fn row(page: &mut String, view: &ViewReport) {
     let _ = writeln!(
         page,
         "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-         <td class=\"n\">{}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
         escape(&view.view),
         explain::span(Span::from_secs_f64(view.target_lag_seconds)),
         share(view.seen.in_target),
         share(forecast.and_then(|forecast| forecast.in_target)),
-        view.seen.refreshes_per_hour,
-        forecast.map_or_else(unknown, |forecast| format!(
-            "{:.1}",
-            forecast.refreshes_per_hour
-        )),
+        number(view.seen.refreshes_per_hour),
+        number(forecast.and_then(|forecast| forecast.refreshes_per_hour)),
+        number(view.saves_refreshes_per_hour),
         escape(&view.explain),
     );
 }
 
 fn share(share: Option<f64>) -> String {
     share.map_or_else(unknown, |share| format!("{:.1} %", share * 100.0))
+}
+
+fn number(number: Option<f64>) -> String {
+    number.map_or_else(unknown, |number| format!("{number:.1}"))
 }
 
 fn unknown() -> String {

@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request};
 use serde_json::Value;
-use tidekeeper_scheduler::{Failure, FailureClass, Origin, ScheduleId, ViewId};
+use tidekeeper_scheduler::{Failure, FailureClass, Mode, Origin, ScheduleId, ViewId};
 use tower::ServiceExt;
 
 use super::*;
@@ -482,4 +482,16 @@ async fn what_keeping_a_workgroup_awake_costs_is_told_with_what_would_be_cheaper
 async fn what_is_not_billed_while_awake_tells_nothing_of_it() {
     let answer = House::new().get("/api/v1/views").await.json();
     assert_eq!(answer["warehouses"][0]["awake"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_workgroup_that_others_may_keep_awake_does_not_pass_for_asleep() {
+    let mut seen = view("seen", 30);
+    seen.mode = Mode::Observe;
+    let mut world = World::open(vec![seen]);
+    world.bill_while_awake();
+    let house = House::of(world);
+    let answer = house.get("/api/v1/views").await.json();
+    let said = answer["warehouses"][0]["awake"]["explain"].as_str();
+    assert_eq!(said, Some("Tidekeeper lets it sleep"));
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides: which share of the time the view was within its target. Late is: the oldest record
 //! that it did not show was older than the target; where arrivals are not known, what it
-//! showed was older than the target.
+//! showed was older than the target. A view on views has several streams: their oldest record.
 //! Deliberately absent: clocks, and where refreshes and arrivals come from. Both may be told
 //! late and in any order: the answer is the same.
 
@@ -65,6 +65,12 @@ struct Reckoning {
     freshness: Freshness,
 }
 
+/// When the oldest record of any of these streams arrived that is not shown.
+pub(crate) fn oldest_after(streams: &[&Runs], holds: Timestamp) -> Option<Timestamp> {
+    let oldest = streams.iter().filter_map(|runs| runs.oldest_after(holds));
+    oldest.min()
+}
+
 /// The refreshes of one view.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
@@ -74,9 +80,12 @@ pub(crate) struct Ledger {
     recent: BTreeSet<(Timestamp, Timestamp)>,
     /// Since when which target holds; `None`: none, the time does not count.
     targets: VecDeque<(Timestamp, Option<Span>)>,
+    untold: Span,
     /// How many, and how long they took together.
     counts: BTreeMap<Who, (u64, Span)>,
     failed: u64,
+    /// Of the failed: how long the warehouse worked on them is not known.
+    untimed: u64,
     /// Whose statements, by database user.
     users: BTreeMap<Arc<str>, u64>,
     durations: VecDeque<Span>,
@@ -92,8 +101,10 @@ impl Ledger {
             },
             recent: BTreeSet::new(),
             targets: VecDeque::new(),
+            untold: Span::ZERO,
             counts: BTreeMap::new(),
             failed: 0,
+            untimed: 0,
             users: BTreeMap::new(),
             durations: VecDeque::new(),
         }
@@ -117,6 +128,13 @@ impl Ledger {
         }
     }
 
+    /// An attempt failed of which nobody knows whether, and for how long, it ran.
+    pub(crate) fn tried(&mut self, by: Who) {
+        self.counts.entry(by).or_default().0 += 1;
+        self.failed += 1;
+        self.untimed += 1;
+    }
+
     /// From `at` on the view shows its stream up to `holds`.
     pub(crate) fn shows(&mut self, at: Timestamp, holds: Timestamp) {
         let latest = self.recent.last().copied();
@@ -128,11 +146,35 @@ impl Ledger {
         }
     }
 
+    /// Up to when it showed its stream at that moment.
+    pub(crate) fn shown_at(&self, at: Timestamp) -> Option<Timestamp> {
+        let told = self.recent.iter().take_while(|(since, _)| *since <= at);
+        let shown = told.map(|(_, holds)| *holds).max();
+        shown.max(self.settled.holds)
+    }
+
     /// From `at` on this target holds.
     pub(crate) fn target(&mut self, at: Timestamp, target: Option<Span>) {
         if self.targets.back().is_none_or(|(_, last)| *last != target) {
             self.targets.push_back((at, target));
         }
+    }
+
+    /// Nobody can tell what happened between these moments: the time does not count.
+    pub(crate) fn unknown(&mut self, from: Timestamp, to: Timestamp) {
+        let (before, later): (VecDeque<_>, VecDeque<_>) =
+            self.targets.drain(..).partition(|(at, _)| *at <= to);
+        let last = before.back().and_then(|(_, target)| *target);
+        self.targets
+            .extend(before.into_iter().filter(|(at, _)| *at < from));
+        self.targets.extend([(from, None), (to, last)]);
+        self.targets.extend(later);
+        self.untold = self.untold + (to - from);
+    }
+
+    /// How much time nobody can tell of.
+    pub(crate) fn untold(&self) -> Span {
+        self.untold
     }
 
     /// Nothing is known of what it shows yet.
@@ -142,7 +184,11 @@ impl Ledger {
 
     /// Reckons the time for good of which nothing more is expected; returns the position from
     /// which on arrivals are still asked for.
-    pub(crate) fn settle(&mut self, now: Timestamp, arrivals: Option<&Runs>) -> Option<Timestamp> {
+    pub(crate) fn settle(
+        &mut self,
+        now: Timestamp,
+        arrivals: Option<&[&Runs]>,
+    ) -> Option<Timestamp> {
         let until = (now - LATE).max(self.settled.until);
         self.settled = self.reckon(until, arrivals);
         let holds = self.settled.holds;
@@ -154,11 +200,11 @@ impl Ledger {
     }
 
     /// How fresh the view was until now.
-    pub(crate) fn freshness(&self, now: Timestamp, arrivals: Option<&Runs>) -> Freshness {
+    pub(crate) fn freshness(&self, now: Timestamp, arrivals: Option<&[&Runs]>) -> Freshness {
         self.reckon(now, arrivals).freshness
     }
 
-    fn reckon(&self, until: Timestamp, arrivals: Option<&Runs>) -> Reckoning {
+    fn reckon(&self, until: Timestamp, arrivals: Option<&[&Runs]>) -> Reckoning {
         let mut reckoning = self.settled;
         for (at, holds) in &self.recent {
             if *at > until {
@@ -172,14 +218,14 @@ impl Ledger {
     }
 
     /// On to `until`, through which it shows the same.
-    fn advance(&self, reckoning: &mut Reckoning, until: Timestamp, arrivals: Option<&Runs>) {
+    fn advance(&self, reckoning: &mut Reckoning, until: Timestamp, arrivals: Option<&[&Runs]>) {
         let begun = reckoning.until;
         reckoning.until = begun.max(until);
         let Some(holds) = reckoning.holds else {
             return;
         };
         let oldest = match arrivals {
-            Some(arrivals) => arrivals.oldest_after(holds),
+            Some(arrivals) => oldest_after(arrivals, holds),
             None => Some(holds),
         };
         let ends = self.targets.iter().skip(1).map(|(at, _)| *at);
@@ -218,6 +264,12 @@ impl Ledger {
 
     pub(crate) fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// What a refresh took.
+    pub(crate) fn mean(&self) -> Option<Span> {
+        let timed = i64::try_from(self.refreshes() - self.untimed).ok()?;
+        (timed > 0).then(|| self.busy() / timed)
     }
 
     /// Time of the warehouse that somebody's refreshes took.
@@ -323,7 +375,7 @@ mod tests {
         let mut arrivals = Runs::default();
         arrivals.add(at(50.0), at(50.0));
         let ledger = ledger(30, &[(0.0, 1.0), (100.0, 101.0)]);
-        let late = |until| seconds(ledger.freshness(at(until), Some(&arrivals))).1;
+        let late = |until| seconds(ledger.freshness(at(until), Some(&[&arrivals]))).1;
         assert!(late(80.0) < 1e-9, "a silent stream is fresh");
         assert!((late(90.0) - 10.0).abs() < 1e-3);
         assert!(
@@ -338,6 +390,26 @@ mod tests {
         ledger.target(at(20.0), None);
         ledger.target(at(100.0), Some(Span::from_secs(200)));
         assert_eq!(seconds(ledger.freshness(at(250.0), None)), (170.0, 50.0));
+    }
+
+    #[test]
+    fn time_that_nobody_can_tell_of_does_not_count() {
+        let mut ledger = ledger(30, &[(0.0, 0.0), (100.0, 110.0)]);
+        ledger.unknown(at(20.0), at(110.0));
+        // Known from 0 to 20 and from 110 on, late from 100 + 30 on.
+        assert_eq!(seconds(ledger.freshness(at(150.0), None)), (60.0, 20.0));
+        assert_eq!(ledger.untold(), Span::from_secs(90));
+    }
+
+    #[test]
+    fn of_several_streams_the_oldest_record_counts() {
+        let (mut one, mut other) = (Runs::default(), Runs::default());
+        one.add(at(70.0), at(70.0));
+        other.add(at(50.0), at(50.0));
+        let ledger = ledger(30, &[(0.0, 0.0), (60.0, 60.0)]);
+        let freshness = ledger.freshness(at(110.0), Some(&[&one, &other]));
+        assert!((freshness.late.as_secs_f64() - 10.0).abs() < 1e-3);
+        assert_eq!(ledger.shown_at(at(59.0)), Some(at(0.0)));
     }
 
     #[test]
@@ -380,22 +452,23 @@ mod tests {
                 }
                 runs
             });
+            let streams: Option<Vec<&Runs>> = arrivals.as_ref().map(|runs| vec![runs]);
             let times = |(began, lasts): &(u32, u32)| (f64::from(*began), f64::from(began + lasts));
             let all: Vec<(f64, f64)> = refreshes.iter().map(times).collect();
-            let expected = ledger(90, &all).freshness(at(7_200.0), arrivals.as_ref());
+            let expected = ledger(90, &all).freshness(at(7_200.0), streams.as_deref());
             let shift = order.index(refreshes.len());
             refreshes.sort_unstable();
             refreshes.rotate_left(shift);
-            prop_assert_eq!(ledger(90, &refreshes.iter().map(times).collect::<Vec<_>>()).freshness(at(7_200.0), arrivals.as_ref()), expected);
+            prop_assert_eq!(ledger(90, &refreshes.iter().map(times).collect::<Vec<_>>()).freshness(at(7_200.0), streams.as_deref()), expected);
             // Told as they end, and settled all the while.
             refreshes.sort_by_key(|(began, lasts)| began + lasts);
             let mut settled = ledger(90, &[]);
             for refresh in &refreshes {
                 let (began, ended) = times(refresh);
                 settled.refreshed(refreshed(began, ended));
-                settled.settle(at(ended), arrivals.as_ref());
+                settled.settle(at(ended), streams.as_deref());
             }
-            prop_assert_eq!(settled.freshness(at(7_200.0), arrivals.as_ref()), expected);
+            prop_assert_eq!(settled.freshness(at(7_200.0), streams.as_deref()), expected);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 //!
 //! Decides: what is remembered of refreshes and arrivals, for how long, and what is compared.
 //! Deliberately absent: reading records (`warehouse`) and streams (`stream`); wording
-//! (`report`); effects of any kind: nothing here ever talks to AWS.
+//! (`words`); effects of any kind: nothing here ever talks to AWS.
 //!
 //! ```text
 //! the loop's notices ──┐                      ┌─ ledger     how fresh, how often, by whom
@@ -11,28 +11,29 @@
 //!                            └─ rehearsal: the same scheduler, with nothing behind it
 //! ```
 
+mod estate;
 mod ledger;
 mod recording;
 mod rehearsal;
 pub(crate) mod report;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidekeeper_scheduler::{
-    Billing, Event, FailureClass, Foreign, Mode, Notice, Outcome, Outcomes, Plan, RefreshedBy,
-    Seen, Snapshot, Span, Timestamp, ViewId, WarehouseId,
+    Event, Notice, Plan, Seen, Snapshot, Span, Timestamp, ViewId, WarehouseId,
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::stream::{self, READABLE_WITHIN, Runs};
-use ledger::{AwakeLedger, Ledger, Refreshed, Who};
+use crate::stream::{self, READABLE_WITHIN};
+use estate::{Estate, holds, rehearsed, seen};
+use ledger::{Refreshed, Who};
 pub(crate) use recording::Recording;
-use recording::Volumes;
 pub use rehearsal::Rehearsal;
 
 /// Where a running daemon tells what it has seen.
@@ -59,72 +60,6 @@ pub struct Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observer").finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-struct Estate {
-    views: BTreeMap<ViewId, View>,
-    streams: BTreeMap<String, Arrivals>,
-    warehouses: BTreeMap<WarehouseId, Warehouse>,
-    settled_at: Option<Timestamp>,
-}
-
-struct View {
-    warehouse: WarehouseId,
-    /// What it is; another one under its name is another view.
-    location: Arc<str>,
-    /// The stream whose arrivals are known.
-    stream: Option<String>,
-    mode: Mode,
-    follows: bool,
-    target_lag: Span,
-    since: Timestamp,
-    seen: Ledger,
-    /// What it would be with Tidekeeper.
-    rehearsed: Ledger,
-    volumes: Volumes,
-    /// Of a refresh before the daemon's start, too.
-    last_duration: Option<Span>,
-    /// Durations that the rehearsal has used.
-    drawn: usize,
-    /// Arrivals before are not asked for any more.
-    settled: Timestamp,
-}
-
-#[derive(Default)]
-struct Warehouse {
-    since: Timestamp,
-    slots: u32,
-    /// What a wake-up is billed at least, where being awake is billed.
-    wake_minimum: Option<Span>,
-    price_per_hour: Option<f64>,
-    awake: AwakeLedger,
-    /// Up to when its records of refreshes have been read.
-    records_until: Option<Timestamp>,
-    /// Its records are not to be read.
-    records_off: bool,
-    /// Why they cannot be read now.
-    records_failure: Option<Arc<str>>,
-}
-
-/// What is known of a stream's arrivals.
-struct Arrivals {
-    exact: Runs,
-    /// As a probe tells: a record counts as unread until it must have been readable.
-    told: Runs,
-    /// Of the views that read it.
-    views: Vec<ViewId>,
-    /// When a probe last told what is unread: nothing is known of the time after.
-    looked_at: Option<Timestamp>,
-}
-
-impl Arrivals {
-    /// What has arrived, and up to when that is all. Where nobody has looked for a day, the
-    /// stream is one without a probe.
-    fn known(&self, now: Timestamp) -> Option<(&Runs, Timestamp)> {
-        let looked_at = self.looked_at.filter(|at| *at >= now - KEPT)?;
-        Some((&self.exact, looked_at))
     }
 }
 
@@ -232,15 +167,16 @@ impl Observer {
             ..
         } = notice
         {
+            let mut estate = self.estate();
             let began_at = *finished_at - *duration;
             let refreshed = Refreshed {
                 by: Who::Tidekeeper,
                 began_at,
                 ended_at: *finished_at,
                 failed: false,
-                holds: holds(*outcome, began_at),
+                holds: holds(*outcome, estate.source(view, began_at, seen)),
             };
-            self.estate().refreshed(view, refreshed);
+            estate.refreshed(view, refreshed);
         }
     }
 
@@ -248,52 +184,36 @@ impl Observer {
     pub(crate) fn state(&self, at: Timestamp, snapshot: &Snapshot) {
         let mut estate = self.estate();
         for known in &snapshot.warehouses {
-            if let Some(warehouse) = estate.warehouses.get_mut(&known.warehouse) {
-                warehouse.records_until = known.records_until.filter(|_| known.sweeps > 0);
-                let failure = known.sweep_failure.as_ref();
-                warehouse.records_failure = failure.map(|failure| Arc::clone(&failure.message));
-            }
+            estate.looked_at_records(known);
         }
         for known in &snapshot.views {
-            if let Some(view) = estate.views.get_mut(&known.view) {
-                view.target_lag = known.configured_target_lag;
-                view.last_duration = known.last_duration;
-                view.seen.target(at, known.target_lag);
-                view.rehearsed.target(at, known.target_lag);
-                if let Some(holds) = known.data_ts
-                    && (known.follows || view.seen.is_empty())
-                {
-                    view.seen.shows(at, holds);
-                }
-            }
+            estate.stands(at, known);
         }
         estate.settle(at);
     }
 
     /// A refresh that the rehearsal has made.
-    fn rehearsed(&self, view: &ViewId, began_at: Timestamp, ended_at: Timestamp) {
-        if let Some(view) = self.estate().views.get_mut(view) {
-            let holds = (!view.follows).then_some(began_at);
-            view.rehearsed.refreshed(Refreshed {
-                by: Who::Tidekeeper,
-                began_at,
-                ended_at,
-                failed: false,
-                holds,
-            });
+    fn rehearsed(&self, id: &ViewId, began_at: Timestamp, ended_at: Timestamp) {
+        let mut estate = self.estate();
+        let refreshed = Refreshed {
+            by: Who::Tidekeeper,
+            began_at,
+            ended_at,
+            failed: false,
+            holds: estate.source(id, began_at, rehearsed),
+        };
+        if let Some(view) = estate.views.get_mut(id) {
+            view.rehearsed.refreshed(refreshed);
+            if view.lasts_as_seen() {
+                let warehouse = view.warehouse.clone();
+                estate.rehearsed_statement(&warehouse, began_at, ended_at);
+            }
         }
     }
 
-    /// How the rehearsal stands: what views on views hold is their parents'.
-    fn rehearsed_state(&self, at: Timestamp, snapshot: &Snapshot) {
-        let mut estate = self.estate();
-        for known in snapshot.views.iter().filter(|view| view.follows) {
-            if let Some(view) = estate.views.get_mut(&known.view)
-                && let Some(holds) = known.data_ts
-            {
-                view.rehearsed.shows(at, holds);
-            }
-        }
+    /// A look at the records that the rehearsal has made.
+    fn rehearsed_sweep(&self, id: &WarehouseId, began_at: Timestamp, ended_at: Timestamp) {
+        self.estate().rehearsed_statement(id, began_at, ended_at);
     }
 
     /// How long a refresh of the view would take: as long as one of those that were seen.
@@ -306,175 +226,5 @@ impl Observer {
         let duration = view.seen.durations().nth(view.drawn % known);
         view.drawn += 1;
         duration.or(view.last_duration).unwrap_or(FIRST_GUESS)
-    }
-}
-
-/// Up to when a view holds its stream after a refresh that began then and did that.
-fn holds(outcome: Outcome, began_at: Timestamp) -> Option<Timestamp> {
-    match outcome {
-        Outcome::MoreData { up_to } => up_to.map(|up_to| up_to.min(began_at)),
-        Outcome::Data
-        | Outcome::NoData
-        | Outcome::SomeSkipped
-        | Outcome::AllSkipped
-        | Outcome::Recomputed => Some(began_at),
-    }
-}
-
-impl Estate {
-    fn replace(
-        &mut self,
-        now: Timestamp,
-        plan: &Plan,
-        streams: &[stream::Settings],
-        prices: &BTreeMap<WarehouseId, f64>,
-    ) {
-        let mut views = std::mem::take(&mut self.views);
-        for spec in &plan.views {
-            let stream = streams.iter().find(|s| s.views.contains(&spec.id));
-            let kept = views.remove(&spec.id);
-            let kept = kept.filter(|view| view.location == spec.location && view.mode == spec.mode);
-            let mut view = kept.unwrap_or_else(|| View {
-                warehouse: spec.warehouse.clone(),
-                location: Arc::clone(&spec.location),
-                stream: None,
-                mode: spec.mode,
-                follows: false,
-                target_lag: spec.target_lag,
-                since: now,
-                seen: Ledger::new(now),
-                rehearsed: Ledger::new(now),
-                volumes: Volumes::default(),
-                last_duration: None,
-                drawn: 0,
-                settled: Timestamp::MIN,
-            });
-            view.warehouse = spec.warehouse.clone();
-            view.stream = stream.map(|stream| stream.name.clone());
-            view.follows = !spec.after.is_empty();
-            view.target_lag = spec.target_lag;
-            self.views.insert(spec.id.clone(), view);
-        }
-        let mut known = std::mem::take(&mut self.streams);
-        for stream in streams {
-            let arrivals = known.remove(&stream.name).unwrap_or_else(|| Arrivals {
-                exact: Runs::at_most(ARRIVALS),
-                told: Runs::at_most(ARRIVALS),
-                views: Vec::new(),
-                looked_at: None,
-            });
-            let views = stream.views.clone();
-            let arrivals = Arrivals { views, ..arrivals };
-            self.streams.insert(stream.name.clone(), arrivals);
-        }
-        let mut known = std::mem::take(&mut self.warehouses);
-        for spec in &plan.warehouses {
-            let mut warehouse = known.remove(&spec.id).unwrap_or_else(|| Warehouse {
-                since: now,
-                ..Warehouse::default()
-            });
-            warehouse.slots = spec.max_in_flight;
-            warehouse.wake_minimum = match spec.billing {
-                Billing::Serverless => Some(spec.wake_minimum),
-                Billing::Provisioned => None,
-            };
-            warehouse.records_off = spec.outcomes == Outcomes::Off;
-            warehouse.price_per_hour = prices.get(&spec.id).copied();
-            self.warehouses.insert(spec.id.clone(), warehouse);
-        }
-    }
-
-    fn foreign(&mut self, id: &ViewId, refresh: &Foreign) {
-        let record = &refresh.record;
-        let began_at = record.began_at;
-        if let Some(view) = self.views.get_mut(id) {
-            if let Some(read) = &record.read {
-                view.volumes.read(began_at, read);
-            }
-            if let (Some(user), RefreshedBy::Statement) = (&record.user, refresh.by) {
-                view.seen.made_by(user);
-            }
-        }
-        let outcome = record.result.as_ref().ok().copied();
-        let refreshed = Refreshed {
-            by: match refresh.by {
-                RefreshedBy::Auto => Who::Auto,
-                RefreshedBy::Statement => Who::Statement,
-            },
-            began_at,
-            ended_at: record.ended_at,
-            failed: outcome.is_none(),
-            holds: outcome.and_then(|outcome| holds(outcome, began_at)),
-        };
-        self.refreshed(id, refreshed);
-    }
-
-    /// An attempt of this daemon that ended badly. Only of some it is sure that they ran.
-    fn failed(&mut self, id: &ViewId, class: FailureClass, began_at: Timestamp, at: Timestamp) {
-        let refreshed = Refreshed {
-            by: Who::Tidekeeper,
-            began_at,
-            ended_at: at,
-            failed: true,
-            holds: None,
-        };
-        let ran = [
-            FailureClass::Data,
-            FailureClass::TimedOut,
-            FailureClass::Cancelled,
-        ];
-        if ran.contains(&class) {
-            self.refreshed(id, refreshed);
-        } else if let Some(view) = self.views.get_mut(id) {
-            view.seen.refreshed(refreshed);
-        }
-    }
-
-    fn refreshed(&mut self, id: &ViewId, refreshed: Refreshed) {
-        let Some(view) = self.views.get_mut(id) else {
-            return;
-        };
-        let (began_at, ended_at) = (refreshed.began_at, refreshed.ended_at);
-        let holds = refreshed.holds.filter(|_| !view.follows);
-        let refreshed = Refreshed { holds, ..refreshed };
-        view.seen.refreshed(refreshed);
-        if let Some(warehouse) = self.warehouses.get_mut(&view.warehouse)
-            && let Some(minimum) = warehouse.wake_minimum
-        {
-            warehouse.awake.ran(began_at, ended_at, minimum);
-        }
-    }
-
-    /// Forgets what nobody can ask for any more.
-    fn settle(&mut self, now: Timestamp) {
-        if self.settled_at.is_some_and(|at| now < at + SETTLE_EVERY) {
-            return;
-        }
-        self.settled_at = Some(now);
-        let Self {
-            views,
-            streams,
-            warehouses,
-            ..
-        } = self;
-        for view in views.values_mut() {
-            let arrivals = view.stream.as_ref().and_then(|name| streams.get(name));
-            let known = arrivals.and_then(|arrivals| arrivals.known(now));
-            let looked_at = known.map_or(now, |(_, at)| at.min(now));
-            let exact = known.map(|(runs, _)| runs);
-            // What is told later than that must still find its place.
-            let told = view.told_until(warehouses.get(&view.warehouse), now);
-            let seen = view.seen.settle(told.min(looked_at), exact);
-            let rehearsed = view.rehearsed.settle(looked_at, exact);
-            let positions = seen.into_iter().chain(rehearsed);
-            view.settled = positions.min().unwrap_or(Timestamp::MIN);
-        }
-        for known in streams.values_mut() {
-            let readers = known.views.iter().filter_map(|id| views.get(id));
-            let settled = readers.map(|view| view.settled).min();
-            let settled = settled.unwrap_or(now);
-            known.exact.forget_before(settled.min(now - KEPT));
-            known.told.forget_before(settled);
-        }
     }
 }

@@ -14,8 +14,8 @@ use crate::stream::Runs;
 
 /// Refreshes whose reads are remembered.
 const READS: usize = 4_096;
-/// Rows that one uninterrupted run of arrivals becomes at most.
-const ROWS: f64 = 5_000.0;
+/// Rows that one uninterrupted run of arrivals becomes at most: one a second, over a day.
+const ROWS: f64 = 86_400.0;
 /// Of records whose size nobody has told.
 const BYTES: f64 = 1_000.0;
 
@@ -150,8 +150,8 @@ impl Recording {
             let fixed = view.refresh_seconds;
             scenario += &format!("service = {{ fixed = \"{fixed:.3}s\"{noise} }}\n");
             if view.probed {
-                let every = (view.target_lag_seconds / 10.0).max(1.0);
-                scenario += &format!("probe = {{ every = \"{every}s\", delay = \"200ms\" }}\n");
+                // How often it looks follows from the target lag, also from another one.
+                scenario += "probe = { delay = \"200ms\", bytes = false }\n";
             }
             if view.arrivals.is_empty() {
                 scenario += "arrivals = { kind = \"silent\" }\n";
@@ -243,5 +243,20 @@ mod tests {
         let path = directory.path().join("scenario.toml");
         let scenario = tidekeeper_simulator::Scenario::load(&path).unwrap();
         assert_eq!(scenario.views.len(), 2);
+        let probe = scenario.views[0].probe.unwrap();
+        assert_eq!((probe.every, probe.bytes), (Span::from_secs(3), false));
+        // What the page tells to do.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("target_lag = \"30s\"", "target_lag = \"10s\"");
+        let scenario = tidekeeper_simulator::Scenario::parse(&text, &path).unwrap();
+        assert_eq!(scenario.views[0].probe.unwrap().every, Span::from_secs(1));
+    }
+
+    #[test]
+    fn a_stream_that_never_pauses_is_recorded_by_the_second() {
+        let mut runs = Runs::default();
+        runs.add(at(0), at(86_400));
+        let rows = arrivals(Some(&runs), &Volumes::default(), at(0), at(86_400));
+        assert!((86_400..=86_401).contains(&rows.len()), "{}", rows.len());
     }
 }

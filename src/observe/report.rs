@@ -1,23 +1,21 @@
 //! The answer to "how fresh is it, by whom, and what would Tidekeeper do?"
 //!
-//! Decides: figures, units and wording; the JSON is an interface. Shares are of 1, rates per
-//! hour; what is unknown is `null`.
-//! Deliberately absent: HTML (`http::estate`).
+//! Decides: figures and units; the JSON is an interface. Shares are of 1, rates per hour; what
+//! is unknown is `null`.
+//! Deliberately absent: wording (`words`), HTML (`http::estate`).
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidekeeper_scheduler::{Mode, Snapshot, Span, Timestamp, ViewId, WarehouseId};
+use tidekeeper_scheduler::{Mode, Span, Timestamp, ViewId, WarehouseId};
 
 use crate::clock::moment;
 
-use super::ledger::{Freshness, Ledger, Who};
+use super::estate::{Estate, View, Warehouse, arrivals};
+use super::ledger::{AwakeLedger, Freshness, Ledger, Who};
 use super::recording::{self, RecordedView, RecordedWarehouse, Recording};
-use super::{Arrivals, Estate, KEPT, Observer, View, Warehouse};
+use super::{KEPT, Observer, words};
 
-/// Users that a sentence names.
-const NAMED: usize = 3;
 const DAY: f64 = 86_400.0;
 const HOUR: f64 = 3_600.0;
 
@@ -37,19 +35,31 @@ pub(crate) struct WarehouseReport {
     pub(crate) since: Option<String>,
     pub(crate) until: Option<String>,
     pub(crate) seen: Use,
-    /// `null` unless all its views are only observed, and were seen to be refreshed.
+    /// What it would be with Tidekeeper for all its views, but those that were never seen to
+    /// be refreshed; `null` where none is only observed.
     pub(crate) forecast: Option<Use>,
+    pub(crate) saves: Saves,
     pub(crate) explain: String,
 }
 
 /// What refreshes ask of a warehouse.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Use {
-    pub(crate) refreshes_per_hour: f64,
-    pub(crate) busy_seconds_per_hour: f64,
-    /// Share of the time for which refreshes kept it awake; `null` where that is not billed.
+    pub(crate) refreshes_per_hour: Option<f64>,
+    pub(crate) busy_seconds_per_hour: Option<f64>,
+    /// Share of the time for which refreshes kept it awake, and in a forecast the looks at the
+    /// records that Tidekeeper would make; `null` where that is not billed.
     pub(crate) awake_share: Option<f64>,
     /// Where an hour's price is configured.
+    pub(crate) price_per_day: Option<f64>,
+}
+
+/// What was seen less the forecast: less than nothing where Tidekeeper would do more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Saves {
+    pub(crate) refreshes_per_hour: Option<f64>,
+    pub(crate) busy_seconds_per_hour: Option<f64>,
+    pub(crate) awake_seconds_per_day: Option<f64>,
     pub(crate) price_per_day: Option<f64>,
 }
 
@@ -68,6 +78,8 @@ pub(crate) struct ViewReport {
     pub(crate) seen: Service,
     /// What Tidekeeper would do; `null` where it does, and while no refresh was seen.
     pub(crate) forecast: Option<Service>,
+    /// What was seen less the forecast.
+    pub(crate) saves_refreshes_per_hour: Option<f64>,
     pub(crate) explain: String,
 }
 
@@ -85,7 +97,7 @@ pub(crate) struct Service {
     pub(crate) tidekeeper: u64,
     /// Of other people's statements, by database user.
     pub(crate) users: BTreeMap<String, u64>,
-    pub(crate) refreshes_per_hour: f64,
+    pub(crate) refreshes_per_hour: Option<f64>,
     pub(crate) mean_refresh_seconds: Option<f64>,
 }
 
@@ -93,7 +105,6 @@ impl Observer {
     /// Everything up to now.
     pub(crate) fn report(&self) -> Report {
         let now = self.clock.now();
-        let rehearsed = std::sync::Arc::clone(&self.rehearsed.borrow());
         let mut estate = self.estate();
         estate.settled_at = None;
         estate.settle(now);
@@ -102,7 +113,7 @@ impl Observer {
             warehouses: estate
                 .warehouses
                 .iter()
-                .map(|(id, warehouse)| estate.warehouse(id, warehouse, &rehearsed, now))
+                .map(|(id, warehouse)| estate.warehouse(id, warehouse, now))
                 .collect(),
             views: estate
                 .views
@@ -119,7 +130,7 @@ impl Observer {
         let since = estate.warehouses.values().map(|warehouse| warehouse.since);
         let from = since.min().unwrap_or(now).max(now - KEPT);
         let views = estate.views.values();
-        let unprobed = views.filter(|view| view.stream.is_none());
+        let unprobed = views.filter(|view| view.streams.is_empty());
         let from = unprobed
             .filter_map(|view| view.volumes.since())
             .fold(from, Timestamp::max);
@@ -131,10 +142,13 @@ impl Observer {
                 slots: warehouse.slots,
                 serverless: warehouse.wake_minimum.is_some(),
             });
-        let views = estate.views.iter().filter(|(_, view)| !view.follows);
+        let views = estate
+            .views
+            .iter()
+            .filter(|(_, view)| view.after.is_empty());
         let views = views.map(|(id, view)| {
-            let runs = estate.arrivals(view).and_then(|known| known.known(now));
-            let runs = runs.map(|(runs, _)| runs);
+            let known = arrivals(&estate.streams, view, now);
+            let runs = known.and_then(|(runs, _)| runs.first().copied());
             let (refresh_seconds, refresh_sigma) = recording::durations(&view.seen);
             RecordedView {
                 view: id.to_string(),
@@ -155,10 +169,9 @@ impl Observer {
 }
 
 impl View {
-    /// Only observed, and how long its refreshes take is known.
-    fn is_rehearsed(&self) -> bool {
-        let durations = self.seen.durations().len();
-        self.mode == Mode::Observe && (durations > 0 || self.last_duration.is_some())
+    /// How long its refreshes take is known.
+    pub(super) fn lasts_as_seen(&self) -> bool {
+        self.seen.durations().len() > 0 || self.last_duration.is_some()
     }
 
     /// Up to when it is known who has refreshed it.
@@ -169,28 +182,39 @@ impl View {
             Mode::Observe => read.unwrap_or(self.since).min(now).max(self.since),
         }
     }
+
+    /// For how long it is known who has refreshed it.
+    fn told(&self, warehouse: Option<&Warehouse>, now: Timestamp) -> Span {
+        self.told_until(warehouse, now) - self.since - self.seen.untold()
+    }
+
+    /// For how long Tidekeeper's own refreshes of it have been rehearsed.
+    fn rehearsed_for(&self, warehouse: Option<&Warehouse>, now: Timestamp) -> Span {
+        let since = warehouse.and_then(|warehouse| warehouse.rehearsed_since);
+        since.map_or(Span::ZERO, |since| now - since.max(self.since))
+    }
 }
 
 impl Estate {
-    fn arrivals(&self, view: &View) -> Option<&Arrivals> {
-        self.streams.get(view.stream.as_ref()?)
-    }
-
     pub(super) fn view(&self, id: &ViewId, view: &View, now: Timestamp) -> ViewReport {
-        let known = self.arrivals(view).and_then(|known| known.known(now));
-        let looked_at = known.map_or(now, |(_, at)| at.min(now));
-        let arrivals = known.map(|(runs, _)| runs);
+        let known = arrivals(&self.streams, view, now);
+        let looked_at = known.as_ref().map_or(now, |(_, at)| (*at).min(now));
+        let arrivals = known.as_ref().map(|(runs, _)| runs.as_slice());
         let warehouse = self.warehouses.get(&view.warehouse);
         let until = view.told_until(warehouse, now);
         let seen = service(
             &view.seen,
             view.seen.freshness(until.min(looked_at), arrivals),
-            until - view.since,
+            view.told(warehouse, now),
         );
-        let forecast = view.is_rehearsed().then(|| {
+        let rehearsed = view.mode == Mode::Observe && view.lasts_as_seen();
+        let forecast = rehearsed.then(|| {
             let freshness = view.rehearsed.freshness(looked_at, arrivals);
-            service(&view.rehearsed, freshness, now - view.since)
+            let length = view.rehearsed_for(warehouse, now);
+            service(&view.rehearsed, freshness, length)
         });
+        let often = forecast.as_ref().and_then(|of| of.refreshes_per_hour);
+        let saves = less(seen.refreshes_per_hour, often);
         ViewReport {
             view: id.to_string(),
             warehouse: view.warehouse.to_string(),
@@ -206,60 +230,68 @@ impl Estate {
                 "clock_lag"
             }
             .to_owned(),
-            explain: explain(
+            explain: words::of_view(
                 view.target_lag,
                 unread_records(view, warehouse).as_deref(),
                 &seen,
                 forecast.as_ref(),
+                saves,
             ),
             until: moment(until),
             seen,
             forecast,
+            saves_refreshes_per_hour: saves,
         }
     }
 
-    fn warehouse(
+    pub(super) fn warehouse(
         &self,
         id: &WarehouseId,
         warehouse: &Warehouse,
-        rehearsed: &Snapshot,
         now: Timestamp,
     ) -> WarehouseReport {
-        let views = || self.views.values().filter(|view| view.warehouse == *id);
-        let observed = views().all(|view| view.mode == Mode::Observe);
-        let until = if observed {
-            let read = warehouse.records_until.unwrap_or(warehouse.since);
-            read.min(now).max(warehouse.since)
-        } else {
-            now
-        };
-        let length = (until - warehouse.since).as_secs_f64();
+        let views = || self.views.iter().filter(|(_, view)| view.warehouse == *id);
+        // What is known of all of them.
+        let until = views().map(|(_, view)| view.told_until(Some(warehouse), now));
+        let until = until.min().unwrap_or(now).max(warehouse.since);
         let price = warehouse.price_per_hour;
-        let kept = |view: &View, until: Timestamp| (until - view.since).as_secs_f64();
-        let ledgers = views().map(|view| (&view.seen, kept(view, until)));
-        let seen = Use::of(ledgers, length, price, || {
+        let billed = |awake: &AwakeLedger, until: Timestamp, length: Span| {
             warehouse.wake_minimum?;
-            Some(warehouse.awake.total(until).as_secs_f64())
+            share(awake.total(until), length)
+        };
+        let length = until - warehouse.since;
+        let seen = Use::of(
+            views().map(|(_, view)| (&view.seen, view.told(Some(warehouse), now))),
+            billed(&warehouse.awake, until, length),
+            price,
+        );
+        let known = || views().filter(|(_, view)| view.lasts_as_seen());
+        let since = warehouse.rehearsed_since;
+        let forecast = since.filter(|_| known().next().is_some()).map(|since| {
+            let ledgers = known()
+                .map(|(_, view)| (&view.rehearsed, view.rehearsed_for(Some(warehouse), now)));
+            let awake = billed(&warehouse.rehearsed_awake, now, now - since);
+            Use::of(ledgers, awake, price)
         });
-        let rehearsed_all = views().all(View::is_rehearsed);
-        let forecast = rehearsed_all.then(|| {
-            let length = (now - warehouse.since).as_secs_f64();
-            let ledgers = views().map(|view| (&view.rehearsed, kept(view, now)));
-            Use::of(ledgers, length, price, || {
-                let mut warehouses = rehearsed.warehouses.iter();
-                let played = warehouses.find(|played| played.warehouse == *id)?;
-                Some(played.awake?.total.as_secs_f64())
-            })
-        });
-        let auto = views().map(|view| view.seen.busy_by(Who::Auto));
+        let saves = forecast.map_or_else(Saves::default, |forecast| Saves::of(&seen, &forecast));
+        let left_out = views().filter(|(_, view)| forecast.is_some() && !view.lasts_as_seen());
+        let left_out: Vec<&str> = left_out.map(|(id, _)| id.as_str()).collect();
+        let auto = views().map(|(_, view)| view.seen.busy_by(Who::Auto));
         let auto = auto.fold(Span::ZERO, |sum, busy| sum + busy);
         WarehouseReport {
             warehouse: id.to_string(),
             since: moment(warehouse.since),
             until: moment(until),
-            explain: explain_use(length, &seen, forecast.as_ref(), auto),
+            explain: words::of_warehouse(
+                &seen,
+                forecast.as_ref(),
+                &saves,
+                &left_out,
+                rate(auto.as_secs_f64(), length).map(|busy| busy * 24.0),
+            ),
             seen,
             forecast,
+            saves,
         }
     }
 }
@@ -279,29 +311,25 @@ fn service(ledger: &Ledger, freshness: Freshness, length: Span) -> Service {
             .iter()
             .map(|(user, number)| (user.to_string(), *number))
             .collect(),
-        refreshes_per_hour: rate(float(refreshes), length.as_secs_f64()),
-        mean_refresh_seconds: (refreshes > 0)
-            .then(|| ledger.busy().as_secs_f64() / float(refreshes)),
+        refreshes_per_hour: rate(float(refreshes), length),
+        mean_refresh_seconds: ledger.mean().map(Span::as_secs_f64),
     }
 }
 
 impl Use {
     fn of<'a>(
-        ledgers: impl Iterator<Item = (&'a Ledger, f64)> + Clone,
-        length: f64,
+        ledgers: impl Iterator<Item = (&'a Ledger, Span)> + Clone,
+        awake_share: Option<f64>,
         price_per_hour: Option<f64>,
-        awake: impl FnOnce() -> Option<f64>,
     ) -> Self {
         // A view that was added, or made active, has a ledger of its own age.
         let refreshes = ledgers
             .clone()
-            .map(|(ledger, kept)| rate(float(ledger.refreshes()), kept));
-        let busy = ledgers.map(|(ledger, kept)| rate(ledger.busy().as_secs_f64(), kept));
-        let awake_share = awake().filter(|_| length > 0.0);
-        let awake_share = awake_share.map(|awake| (awake / length).min(1.0));
+            .filter_map(|(ledger, told)| rate(float(ledger.refreshes()), told));
+        let busy = ledgers.filter_map(|(ledger, told)| rate(ledger.busy().as_secs_f64(), told));
         Self {
-            refreshes_per_hour: refreshes.sum(),
-            busy_seconds_per_hour: busy.sum(),
+            refreshes_per_hour: sum(refreshes),
+            busy_seconds_per_hour: sum(busy),
             awake_share,
             price_per_day: awake_share
                 .zip(price_per_hour)
@@ -310,12 +338,34 @@ impl Use {
     }
 }
 
-fn rate(number: f64, seconds: f64) -> f64 {
-    if seconds > 0.0 {
-        number / seconds * HOUR
-    } else {
-        0.0
+impl Saves {
+    fn of(seen: &Use, forecast: &Use) -> Self {
+        let awake = less(seen.awake_share, forecast.awake_share);
+        Self {
+            refreshes_per_hour: less(seen.refreshes_per_hour, forecast.refreshes_per_hour),
+            busy_seconds_per_hour: less(seen.busy_seconds_per_hour, forecast.busy_seconds_per_hour),
+            awake_seconds_per_day: awake.map(|share| share * DAY),
+            price_per_day: less(seen.price_per_day, forecast.price_per_day),
+        }
     }
+}
+
+fn less(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    Some(one? - other?)
+}
+
+/// `None` where nothing is known.
+fn sum(known: impl Iterator<Item = f64>) -> Option<f64> {
+    known.fold(None, |sum, one| Some(sum.unwrap_or(0.0) + one))
+}
+
+fn share(of: Span, length: Span) -> Option<f64> {
+    let share = of.as_secs_f64() / length.as_secs_f64();
+    (length > Span::ZERO).then_some(share.min(1.0))
+}
+
+fn rate(number: f64, length: Span) -> Option<f64> {
+    (length > Span::ZERO).then(|| number / length.as_secs_f64() * HOUR)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of refreshes")]
@@ -335,138 +385,5 @@ fn unread_records(view: &View, warehouse: Option<&Warehouse>) -> Option<String> 
         }
         Some(_) => None,
         None => Some("the warehouse's records have not been read yet".to_owned()),
-    }
-}
-
-fn explain(target: Span, why: Option<&str>, seen: &Service, forecast: Option<&Service>) -> String {
-    let why = why.map_or_else(String::new, |why| format!("; {why}"));
-    if seen.refreshes == 0 && seen.in_target.is_none() {
-        return format!("no refresh of it is known{why}");
-    }
-    let mut by = Vec::new();
-    for (who, number) in [
-        ("AUTO REFRESH".to_owned(), seen.auto),
-        (others(seen), seen.statement),
-        ("Tidekeeper".to_owned(), seen.tidekeeper),
-    ] {
-        if number > 0 {
-            by.push(who);
-        }
-    }
-    let by = if by.is_empty() {
-        "nobody refreshed it".to_owned()
-    } else {
-        let often = seen.refreshes_per_hour;
-        format!("refreshed {often:.1} times an hour by {}", by.join(" and "))
-    };
-    let mut text = match seen.in_target {
-        Some(share) => format!("within {target} for {} of the time; {by}", percent(share)),
-        None => format!("how fresh it was is not known; {by}"),
-    };
-    text += &why;
-    if seen.failed > 0 {
-        text += &format!(", {} of {} failed", seen.failed, seen.refreshes);
-    }
-    if let Some((forecast, share)) = forecast.and_then(|f| Some((f, f.in_target?))) {
-        text += &format!(
-            "; Tidekeeper: {} of the time, {:.1} times an hour",
-            percent(share),
-            forecast.refreshes_per_hour
-        );
-    }
-    text
-}
-
-/// Whose statements refresh it: the most frequent first.
-fn others(seen: &Service) -> String {
-    let mut users: Vec<(&String, &u64)> = seen.users.iter().collect();
-    users.sort_by_key(|(_, number)| Reverse(**number));
-    let named: Vec<&str> = users
-        .iter()
-        .take(NAMED)
-        .map(|(user, _)| user.as_str())
-        .collect();
-    match (named.len(), users.len()) {
-        (0, _) => "others".to_owned(),
-        (some, all) if some < all => format!("{} and {} more", named.join(", "), all - some),
-        _ => named.join(", "),
-    }
-}
-
-fn explain_use(length: f64, seen: &Use, forecast: Option<&Use>, auto: Span) -> String {
-    let mut text = used(seen);
-    if let Some(forecast) = forecast {
-        text += &format!("; Tidekeeper: {}", used(forecast));
-    }
-    if auto > Span::ZERO && length > 0.0 {
-        let a_day = auto.as_secs_f64() / length * DAY;
-        text += &format!("; AUTO REFRESH alone: {a_day:.0} s of work a day");
-    }
-    text
-}
-
-fn used(of: &Use) -> String {
-    let mut text = format!(
-        "{:.1} refreshes and {:.0} s of work an hour",
-        of.refreshes_per_hour, of.busy_seconds_per_hour
-    );
-    if let Some(share) = of.awake_share {
-        text += &format!(", awake {} of the time", percent(share));
-    }
-    if let Some(price) = of.price_per_day {
-        text += &format!(", {price:.2} a day");
-    }
-    text
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-impl Report {
-    /// As a table for people.
-    pub(crate) fn text(&self) -> String {
-        let widest = self.views.iter().map(|view| view.view.chars().count());
-        let name = widest.max().unwrap_or(4).clamp(4, 40);
-        let mut text = format!(
-            "{:name$}  {:>9}  {:>17}  {:>17}  {:>17}\n{:name$}  {:>9}  {:>8} {:>8}  {:>8} {:>8}  {:>8} {:>8}\n",
-            "",
-            "",
-            "in target",
-            "refreshes an hour",
-            "seconds each",
-            "view",
-            "target",
-            "seen",
-            "forecast",
-            "seen",
-            "forecast",
-            "seen",
-            "forecast"
-        );
-        let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
-        let number =
-            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |n| format!("{n:.1}"));
-        for view in &self.views {
-            let forecast = view.forecast.as_ref();
-            text += &format!(
-                "{:name$}  {:>9}  {:>8} {:>8}  {:>8} {:>8}  {:>8} {:>8}\n",
-                view.view,
-                Span::from_secs_f64(view.target_lag_seconds).to_string(),
-                share(view.seen.in_target),
-                share(forecast.and_then(|forecast| forecast.in_target)),
-                number(Some(view.seen.refreshes_per_hour)),
-                number(forecast.map(|forecast| forecast.refreshes_per_hour)),
-                number(view.seen.mean_refresh_seconds),
-                number(forecast.and_then(|forecast| forecast.mean_refresh_seconds)),
-            );
-        }
-        for warehouse in &self.warehouses {
-            text += &format!("\n{}: {}\n", warehouse.warehouse, warehouse.explain);
-        }
-        for view in &self.views {
-            text += &format!("{}: {}\n", view.view, view.explain);
-        }
-        text
     }
 }

@@ -72,9 +72,13 @@ def test_an_observed_loop_is_judged_and_nothing_is_submitted(lab, daemon, binary
         assert not [s for s in here.history().of("v") if s.get("name")], "nothing is submitted"
 
         text = report(binary, running)
-        assert "by IAMR:tidekeeper; Tidekeeper:" in text, text
+        assert " times an hour by IAMR:tidekeeper; Tidekeeper:" in text and "it would " in text, text
+        (warehouse,) = json.loads(report(binary, running, "--json"))["warehouses"]
+        saves = warehouse["seen"]["refreshes_per_hour"] - warehouse["forecast"]["refreshes_per_hour"]
+        assert warehouse["saves"]["refreshes_per_hour"] == saves != 0
+        assert warehouse["saves"]["awake_seconds_per_day"] is None, "a cluster is not billed for it"
         status, page = http_get(f"{running.url}/report")
-        assert status == 200 and "with Tidekeeper" in page
+        assert status == 200 and "with Tidekeeper" in page and "Saves an hour" in page
         directory = tmp_path / "recorded"
         assert "simulate" in report(binary, running, "--record", directory)
         played = subprocess.run(

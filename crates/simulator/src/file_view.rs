@@ -17,6 +17,9 @@ use crate::file_draw::{Drawn, Length};
 use crate::file_table::read_rows;
 use crate::scenario::{ArrivalModel, ProbeModel, ServiceModel, ViewModel};
 
+/// A tenth of the target lag, but no more often than this, as the daemon does.
+const PROBE_MIN: Span = Span::from_secs(1);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ViewFile {
@@ -44,7 +47,7 @@ enum PriorityFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProbeFile {
-    every: Spanned<Length>,
+    every: Option<Spanned<Length>>,
     delay: Option<Length>,
     bytes: Option<bool>,
 }
@@ -109,6 +112,11 @@ impl Place<'_> {
             let mut view = model.clone();
             view.warehouse = group.first + index.checked_rem(group.count).unwrap_or(0);
             view.target_lag = target_lag.draw(index, &mut dice);
+            if let (Some(probe), Some(ProbeFile { every: None, .. })) =
+                (&mut view.probe, &file.probe)
+            {
+                probe.every = (view.target_lag / 10).max(PROBE_MIN);
+            }
             if let Some(fixed) = &service.fixed {
                 view.service.fixed = fixed.draw(index, &mut dice);
             }
@@ -143,7 +151,10 @@ impl Place<'_> {
         view.service = self.service(&file.service)?;
         view.probe = match &file.probe {
             Some(probe) => Some(ProbeModel {
-                every: self.gap(&probe.every, "every")?,
+                every: match &probe.every {
+                    Some(every) => self.gap(every, "every")?,
+                    None => PROBE_MIN,
+                },
                 delay: probe.delay.map_or(Span::ZERO, |delay| delay.0),
                 bytes: probe.bytes.unwrap_or(true),
             }),

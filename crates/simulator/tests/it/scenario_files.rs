@@ -268,6 +268,15 @@ fn warehouses_and_views_have_all_their_keys() {
         ..probe
     };
     assert_eq!(plain.views[0].probe, Some(probe));
+    for (target_lag, every) in [("60s", 6_000), ("5s", 1_000)] {
+        let view = VIEW.replace(
+            "target_lag = \"60s\"",
+            &format!("target_lag = \"{target_lag}\""),
+        );
+        let found = scenario(&format!("{HEAD}{view}probe = {{}}\n"));
+        let every = Span::from_millis(every);
+        assert_eq!(found.views[0].probe, Some(ProbeModel { every, ..probe }));
+    }
     assert_eq!(plain.views[0].priority, Priority::Normal);
     assert_eq!(plain.warehouses[0].billing, Billing::Provisioned);
     assert_eq!(plain.warehouses[0].overload, OverloadOrder::Fair);
