@@ -79,19 +79,14 @@ pub fn estimate(snapshot: &Snapshot, warehouse: &WarehouseSnapshot) -> Option<Es
     let views = snapshot.views.iter();
     let mut rhythms: Vec<Rhythm> = views
         .filter(|view| view.warehouse == warehouse.warehouse)
-        .filter_map(|view| rhythm(view, active_since(view, awake.since), snapshot.at))
+        .filter_map(|view| rhythm(view, snapshot.at))
         .collect();
     rhythms.sort_by(|one, other| one.interval.total_cmp(&other.interval));
     rhythms.truncate(PLAYED);
     of(&rhythms, awake.minimum.as_secs_f64())
 }
 
-/// Since when its refreshes are counted: MERGE: `view.active_since`, without the parameter.
-fn active_since(_: &ViewSnapshot, warehouse_since: Timestamp) -> Timestamp {
-    warehouse_since
-}
-
-fn rhythm(view: &ViewSnapshot, since: Timestamp, now: Timestamp) -> Option<Rhythm> {
+fn rhythm(view: &ViewSnapshot, now: Timestamp) -> Option<Rhythm> {
     let resting = matches!(
         view.state,
         StateName::Paused | StateName::Closed | StateName::Suspended
@@ -105,7 +100,7 @@ fn rhythm(view: &ViewSnapshot, since: Timestamp, now: Timestamp) -> Option<Rhyth
         .expected_duration
         .map_or((target_lag - interval) / view.margin, Span::as_secs_f64)
         .max(0.0);
-    let apart = (now - since).as_secs_f64() / float(view.refreshes.max(1));
+    let apart = (now - view.active_since).as_secs_f64() / float(view.refreshes.max(1));
     let dense = apart <= DENSE * interval;
     let arrivals = view.unread.map(|_| if dense { 0.0 } else { apart });
     Some(Rhythm {

@@ -197,7 +197,7 @@ impl Metrics {
                 let labels = ("failed", failure.class.label());
                 self.count_refresh(view, labels, duration.as_secs_f64());
             }
-            Notice::Foreign { view, refresh, .. } => self.count_foreign(view, refresh),
+            Notice::Foreign { view, refresh } => self.count_foreign(view, refresh),
             Notice::Skipped { view, records, .. } => {
                 if let Some(totals) = self.state().totals.get_mut(view) {
                     totals.skipped += records;

@@ -87,7 +87,7 @@ pub(super) fn log_recomputed(notice: &Notice, held_back: Option<u64>) {
 }
 
 fn log_foreign(notice: &Notice) {
-    let Notice::Foreign { view, refresh, .. } = notice else {
+    let Notice::Foreign { view, refresh } = notice else {
         return;
     };
     let record = &refresh.record;

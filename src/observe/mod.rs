@@ -136,7 +136,7 @@ impl Observer {
 
     /// What happens to views, as far as the loop knows.
     pub(crate) fn notice(&self, notice: &Notice) {
-        if let Notice::Foreign { view, refresh, .. } = notice {
+        if let Notice::Foreign { view, refresh } = notice {
             self.estate().foreign(view, refresh);
         }
         if let Notice::Read {

@@ -43,7 +43,7 @@ fn stream(name: &str, views: &[&str]) -> stream::Settings {
     stream::Settings {
         name: name.to_owned(),
         arn: String::new(),
-        role_arn: String::new(),
+        roles: Vec::new(),
         endpoint_url: None,
         period: Span::from_secs(6),
         share: 0.2,

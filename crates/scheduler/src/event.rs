@@ -391,8 +391,6 @@ pub enum Notice {
     Foreign {
         view: ViewId,
         refresh: Foreign,
-        /// Up to when it holds its stream by that, where that can be told.
-        holds: Option<Timestamp>,
     },
     /// What one of the daemon's own refreshes has read of its stream.
     Read {

@@ -13,7 +13,7 @@ use crate::plan::{Billing, ViewId};
 use crate::record::{Foreign, Outcome, Record, RefreshedBy, Sweep};
 use crate::scheduler::Scheduler;
 use crate::state::{Due, State};
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 use crate::view::{Alert, AlertReason};
 
 /// Views that are late at a start begin within a tenth of their targets, and within this.
@@ -269,7 +269,6 @@ impl Scheduler {
         let now = self.now;
         let record = &foreign.record;
         self.heed(slot, record);
-        let mut holds = None;
         if let Ok(outcome) = record.result {
             let ended_at = record.ended_at;
             if let Some(view) = self.view_mut(slot) {
@@ -279,7 +278,7 @@ impl Scheduler {
                     view.auto = (number + 1, busy + (ended_at - record.began_at));
                 }
             }
-            holds = self.hold(slot, record, outcome);
+            self.hold(slot, record, outcome);
             let Some(view) = self.view_mut(slot) else {
                 return;
             };
@@ -302,15 +301,16 @@ impl Scheduler {
             self.notice(Notice::Foreign {
                 view,
                 refresh: foreign,
-                holds,
             });
         }
     }
 
     /// Up to when the view holds its stream after a refresh that is only known by its record.
-    fn hold(&mut self, slot: usize, record: &Record, outcome: Outcome) -> Option<Timestamp> {
+    fn hold(&mut self, slot: usize, record: &Record, outcome: Outcome) {
         let now = self.now;
-        let view = self.view(slot)?;
+        let Some(view) = self.view(slot) else {
+            return;
+        };
         let held = if view.spec.after.is_empty() {
             Some(record.began_at)
         } else {
@@ -329,13 +329,13 @@ impl Scheduler {
             | Outcome::AllSkipped
             | Outcome::Recomputed => held,
         };
-        let held = held.map(|at| at.min(now));
-        let view = self.view_mut(slot)?;
+        let Some(view) = self.view_mut(slot) else {
+            return;
+        };
         view.read_at = view.read_at.max(Some(record.began_at));
         if outcome != Outcome::NoData {
             view.changed_at = view.changed_at.max(Some(record.ended_at));
         }
-        view.data_ts = view.data_ts.max(held);
-        held
+        view.data_ts = view.data_ts.max(held.map(|at| at.min(now)));
     }
 }
