@@ -1,5 +1,7 @@
 //! Hand-computed days, and the figures of the simulator.
 
+use tidekeeper_scheduler::{Event, Mode};
+
 use super::*;
 use crate::metrics::world::{World, view as shown};
 
@@ -159,6 +161,25 @@ fn a_probed_view_is_taken_to_be_refreshed_as_often_as_it_has_been() {
     let share = day.awake.as_secs_f64() / DAY;
     assert!(close(share, 0.1), "{share}");
     assert_eq!((day.longer_target, day.probe), (None, None));
+}
+
+#[test]
+fn a_view_that_was_only_observed_counts_since_it_is_refreshed() {
+    let mut sparse = shown("sparse", 60);
+    sparse.mode = Mode::Observe;
+    let mut world = World::open(vec![sparse]);
+    world.bill_while_awake();
+    world.pass(100_000);
+    world.plan.views[0].mode = Mode::Active;
+    world.tell(Event::Plan(world.plan.clone()));
+    world.refresh("sparse", 3);
+    world.pass(1_200);
+    world.refresh("sparse", 3);
+    world.probe("sparse");
+    let snapshot = world.snapshot();
+    let day = estimate(&snapshot, &snapshot.warehouses[0]).unwrap();
+    let share = day.awake.as_secs_f64() / DAY;
+    assert!(close(share, 0.1), "{share}");
 }
 
 #[test]

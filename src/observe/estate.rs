@@ -16,6 +16,7 @@ use super::ledger::{AwakeLedger, Ledger, Refreshed, Who, oldest_after};
 use super::recording::Volumes;
 use super::{ARRIVALS, KEPT, SETTLE_EVERY, rehearsal};
 use crate::stream::{self, Runs};
+use crate::warehouse::rows_of_a_view;
 
 #[derive(Default)]
 pub(super) struct Estate {
@@ -47,7 +48,7 @@ pub(super) struct View {
     /// Arrivals before are not asked for any more.
     pub(super) settled: Timestamp,
     /// What the latest look at the records told: how many refreshes, and when the first ended.
-    pub(super) told: (usize, Option<Timestamp>),
+    pub(super) told: (u32, Option<Timestamp>),
 }
 
 #[derive(Default)]
@@ -151,16 +152,6 @@ pub(super) fn arrivals<'a>(
     let known: Vec<(&Runs, Timestamp)> = known.collect::<Option<_>>()?;
     let looked_at = known.iter().map(|(_, at)| *at).min()?;
     Some((known.into_iter().map(|(runs, _)| runs).collect(), looked_at))
-}
-
-/// So many refreshes of a view are all that one look tells which reaches back so far (as
-/// `warehouse::sweep` asks for).
-fn full(back: Span) -> usize {
-    if back > Span::from_secs(12 * 3_600) {
-        50
-    } else {
-        250
-    }
 }
 
 impl Estate {
@@ -304,7 +295,7 @@ impl Estate {
         for view in views.filter(|view| view.warehouse == known.warehouse) {
             let (rows, first) = std::mem::take(&mut view.told);
             if let (Some(before), Some(until), Some(first)) = (before, until, first)
-                && rows >= full(until - before)
+                && rows >= rows_of_a_view(until - before)
                 && first > before
             {
                 view.seen.unknown(before, first);

@@ -33,6 +33,7 @@ use tidekeeper_scheduler::{Timestamp, ViewId, WarehouseId};
 pub use client::Client;
 pub use clients::Clients;
 pub use roles::assume;
+pub use sweep::rows_of_a_view;
 
 /// The settings that go before a statement of a view.
 #[must_use]

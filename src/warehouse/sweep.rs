@@ -38,6 +38,16 @@ const SCANS_MAX: Span = Span::from_secs(6 * 3_600);
 /// What a user lacked is asked for again after so long: it may have been granted since.
 const FORM_LIFE: Span = Span::from_secs(3_600);
 
+/// How many of a view's latest refreshes a look tells that reaches back so far.
+#[must_use]
+pub fn rows_of_a_view(back: Span) -> u32 {
+    if back > LOOK_BACK {
+        LATEST_OF_DAY
+    } else {
+        LATEST
+    }
+}
+
 /// What one user's records can be asked for, and since when that is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
@@ -170,11 +180,7 @@ impl Client {
         let names: BTreeSet<String> = part.views.iter().map(|view| view_name(view)).collect();
         let names: Vec<String> = names.iter().map(|name| sql::literal(name)).collect();
         let now = (self.life.now)();
-        let latest = if since < now - LOOK_BACK {
-            LATEST_OF_DAY
-        } else {
-            LATEST
-        };
+        let latest = rows_of_a_view(now - since);
         let scans_since = self.server_text(scans_since(since, asked, now));
         let since = self.server_text(since);
         let reach = Reach {

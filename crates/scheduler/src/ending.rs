@@ -9,6 +9,7 @@ use crate::law::{Verdict, doubling, unit_interval};
 use crate::record::{Asked, Outcome};
 use crate::scheduler::Scheduler;
 use crate::state::{Attempt, Due, DueWhy, State, Suspension};
+use crate::sweep::Pressing;
 use crate::time::{Span, Timestamp};
 use crate::trouble::FeasibilityChange;
 use crate::view::{POOLED_BELOW, Unjudged};
@@ -46,8 +47,12 @@ impl Scheduler {
             trouble: std::mem::take(&mut view.trouble),
         });
         view.forget_seen(attempt.submitted_at);
-        // The stream may be longer than what one refresh reads.
-        let pressing = attempt.catch_up || view.data_ts.is_none();
+        let first = view.data_ts.is_none().then_some(Pressing::First);
+        let pressing = if attempt.catch_up {
+            Some(Pressing::CatchUp)
+        } else {
+            first
+        };
         let (name, index) = (view.spec.id.clone(), view.warehouse);
         if attempt.suspension.is_some() {
             self.notice(Notice::Resumed { view: name.clone() });
@@ -313,7 +318,7 @@ impl Scheduler {
             submitted_at: attempt.submitted_at,
             finished_at: Some(now),
         };
-        self.ask_verdict(index, asked, false);
+        self.ask_verdict(index, asked, None);
         self.end_badly(slot, attempt, failure);
     }
 

@@ -21,6 +21,8 @@ use crate::warehouse::{Access, Warehouse};
 /// Two sweeps begin at least so long after each other: under load one covers many.
 const EVERY: Span = Span::from_secs(1);
 const SAMPLED: Span = Span::from_secs(60);
+/// ... unless a first refresh is to be judged: others will have ended by then.
+const GATHERED: Span = Span::from_secs(5);
 /// A record may come late: a verdict is waited for during so many sweeps.
 const LOOKS: u32 = 3;
 /// Records are read again from so long before the previous sweep, for those that came late.
@@ -53,13 +55,22 @@ pub(crate) struct Sweeps {
     looks_back: bool,
     /// A view waits for its verdict.
     awaited: bool,
-    /// ... and for the sake of what it has left unread, which no sample may pass over.
-    pressing: bool,
+    /// ... and has perhaps left something unread, which no sample may pass over.
+    pressing: Option<Pressing>,
     pub(crate) others: Others,
     failures: u32,
     retry_at: Option<Timestamp>,
     pub(crate) last_failure: Option<Failure>,
     pub(crate) completed: u64,
+}
+
+/// A refresh may well have left something unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pressing {
+    /// It was the first.
+    First,
+    /// The one before it has.
+    CatchUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +93,7 @@ impl Default for Sweeps {
             read_until: None,
             looks_back: true,
             awaited: false,
-            pressing: false,
+            pressing: None,
             others: Others::default(),
             failures: 0,
             retry_at: None,
@@ -166,11 +177,13 @@ impl Warehouse {
     }
 
     fn spacing(&self) -> Span {
-        let sampled = self.spec.outcomes == Outcomes::Sampled;
-        if sampled && !self.sweeps.looks_back && !self.sweeps.pressing {
-            SAMPLED
-        } else {
-            EVERY
+        if self.spec.outcomes != Outcomes::Sampled || self.sweeps.looks_back {
+            return EVERY;
+        }
+        match self.sweeps.pressing {
+            None => SAMPLED,
+            Some(Pressing::First) => GATHERED,
+            Some(Pressing::CatchUp) => EVERY,
         }
     }
 
@@ -185,7 +198,7 @@ impl Warehouse {
         let soon = match self.spec.outcomes {
             Outcomes::Every => true,
             Outcomes::Sampled => {
-                self.sweeps.pressing
+                self.sweeps.pressing.is_some()
                     || (self.next_sweep_at() <= now && self.sweeps.under_way.is_none())
             }
             Outcomes::Off => false,
@@ -195,9 +208,13 @@ impl Warehouse {
 }
 
 impl Scheduler {
-    /// An attempt has ended; returns whether its verdict is worth waiting for. `pressing`: it
-    /// may well have left something unread.
-    pub(crate) fn ask_verdict(&mut self, index: usize, asked: Asked, pressing: bool) -> bool {
+    /// An attempt has ended; returns whether its verdict is worth waiting for.
+    pub(crate) fn ask_verdict(
+        &mut self,
+        index: usize,
+        asked: Asked,
+        pressing: Option<Pressing>,
+    ) -> bool {
         let (now, draining) = (self.now, self.draining());
         let Some(warehouse) = self.warehouses.get_mut(index) else {
             return false;
@@ -206,7 +223,7 @@ impl Scheduler {
             return false;
         }
         warehouse.sweeps.ask(asked);
-        warehouse.sweeps.pressing |= pressing;
+        warehouse.sweeps.pressing = warehouse.sweeps.pressing.max(pressing);
         let soon = warehouse.tells_soon(now);
         warehouse.sweeps.awaited |= soon;
         soon
@@ -313,7 +330,7 @@ impl Scheduler {
         };
         let sweeps = &mut warehouse.sweeps;
         let recall = std::mem::take(&mut sweeps.looks_back);
-        sweeps.pressing = false;
+        sweeps.pressing = None;
         let history = longest.map_or(HISTORY, |target| (target * 2).clamp(HISTORY, HISTORY_MAX));
         let read_until = sweeps.read_until.filter(|_| !recall);
         let since = read_until.map_or(now - history, |at| at - OVERLAP);
