@@ -51,10 +51,16 @@ pub(super) fn view(
     }
     let (times, busy) = view.auto_refreshes;
     if times > 0 {
+        // Where nobody else refreshes a view that is only observed, ending it ends all.
+        let (too, mend) = if view.observed {
+            ("", "")
+        } else {
+            let mend = " (to end that: ALTER MATERIALIZED VIEW … AUTO REFRESH NO)";
+            (" too", mend)
+        };
+        let busy = span(busy);
         sentence += &format!(
-            "; AUTO REFRESH has refreshed it {times} times too, which took {} of the warehouse \
-             (to end that: ALTER MATERIALIZED VIEW … AUTO REFRESH NO)",
-            span(busy)
+            "; AUTO REFRESH has refreshed it {times} times{too}, which took {busy} of the warehouse{mend}"
         );
     }
     sentence

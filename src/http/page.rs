@@ -98,10 +98,11 @@ fn views(page: &mut String, report: &Report) {
 }
 
 fn row(page: &mut String, view: &ViewReport) {
-    // The target is on the age of what is unread where that is known.
+    // The target is on the age of what is unread where that is known. What others do to a view
+    // that is only observed is known up to the latest look; /report tells how fresh it was.
     let age = view.unread_age_seconds.or(view.clock_lag_seconds);
     let late = match (age, view.target_lag_seconds) {
-        (Some(lag), Some(target)) => lag > target,
+        (Some(lag), Some(target)) => lag > target && view.mode == "active",
         (None, _) | (_, None) => false,
     };
     let cycles = view.cycles.in_target + view.cycles.missed;

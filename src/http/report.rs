@@ -64,6 +64,8 @@ pub(super) struct BlockedReport {
 pub(super) struct ViewReport {
     pub(super) view: String,
     pub(super) warehouse: String,
+    /// `active` or `observe`.
+    pub(super) mode: &'static str,
     pub(super) state: &'static str,
     pub(super) wait: Option<WaitReport>,
     data_timestamp: Option<String>,
@@ -225,6 +227,7 @@ fn view(view: &ViewSnapshot, warehouse: Option<&WarehouseSnapshot>, now: Timesta
     ViewReport {
         view: view.view.to_string(),
         warehouse: view.warehouse.to_string(),
+        mode: if view.observed { "observe" } else { "active" },
         state: view.state.label(),
         wait: view.wait.map(wait),
         data_timestamp: view.data_ts.and_then(moment),

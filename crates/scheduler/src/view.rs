@@ -57,8 +57,10 @@ pub(crate) struct View {
     pub(crate) probed_at: Option<Timestamp>,
     /// The latest refresh stopped before the end of the stream.
     pub(crate) catching_up: bool,
-    /// Refreshes in a row that did.
+    /// Refreshes in a row that did, how many of the latest came no further, and how far they came.
     pub(crate) more_in_a_row: u32,
+    pub(crate) stuck_in_a_row: u32,
+    pub(crate) caught_up_to: Option<Timestamp>,
     /// Slots that its target needs, as counted in its warehouse's load.
     pub(crate) load: f64,
     pub(crate) trouble: Trouble,
@@ -190,6 +192,8 @@ impl View {
             probed_at: None,
             catching_up: false,
             more_in_a_row: 0,
+            stuck_in_a_row: 0,
+            caught_up_to: None,
             load: 0.0,
             trouble: Trouble::default(),
             unanswered: None,
@@ -253,6 +257,8 @@ impl View {
         self.behind = None;
         self.catching_up = false;
         self.more_in_a_row = 0;
+        self.stuck_in_a_row = 0;
+        self.caught_up_to = None;
         self.recomputes = false;
         self.model = DurationModel::default();
         self.recompute = DurationModel::default();
@@ -267,19 +273,27 @@ impl View {
         let Outcome::MoreData { up_to } = outcome else {
             self.catching_up = false;
             self.more_in_a_row = 0;
+            self.stuck_in_a_row = 0;
+            self.caught_up_to = None;
             return;
         };
         self.more_in_a_row = self.more_in_a_row.saturating_add(1);
+        let headway = up_to > self.caught_up_to;
+        self.stuck_in_a_row = if headway {
+            0
+        } else {
+            self.stuck_in_a_row.saturating_add(1)
+        };
+        self.caught_up_to = self.caught_up_to.max(up_to);
         // "May contain more": of a stream that never rests that is said for ever.
         let near = up_to.is_some_and(|up_to| began_at - up_to <= self.spec.target_lag / 10);
         self.catching_up = !(near && self.more_in_a_row > MORE_AT_ONCE);
     }
 
-    /// From when on it catches up: at once, but not back to back for ever.
+    /// From when on it catches up: at once, unless it makes no headway.
     pub(crate) fn catches_up_at(&self, now: Timestamp) -> Timestamp {
-        let before = self
-            .last_submit_at
-            .filter(|_| self.more_in_a_row > MORE_AT_ONCE);
+        let stuck = self.stuck_in_a_row > MORE_AT_ONCE;
+        let before = self.last_submit_at.filter(|_| stuck);
         before.map_or(now, |before| now.max(before + self.spec.min_interval))
     }
 

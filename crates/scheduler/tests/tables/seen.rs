@@ -220,6 +220,35 @@ fn a_stream_that_never_rests_is_not_caught_up_with_for_ever() {
 }
 
 #[test]
+fn a_backlog_is_caught_up_with_back_to_back_as_long_as_there_is_headway() {
+    for (headway, at_once) in [(true, true), (false, false)] {
+        let (mut core, _) = Core::started_evenly(4, &[view("v")]);
+        let mut now = 0.0;
+        for number in 2..=10 {
+            now += 1.5;
+            let read = if headway {
+                f64::from(number) * 100.0
+            } else {
+                0.0
+            };
+            let more = StatementStatus::Finished {
+                at: Some(at(now)),
+                outcome: Outcome::MoreData {
+                    up_to: Some(at(-3_600.0 + read)),
+                },
+            };
+            let mut next = core.accepted(now, "v", "s", more);
+            if next.is_empty() {
+                now += 0.5;
+                next = core.pass(now);
+            }
+            assert_eq!(next.len(), 1, "{number}: {next:?}");
+        }
+        assert_eq!((now - 13.5).abs() < 1e-6, at_once, "{now}");
+    }
+}
+
+#[test]
 fn a_view_that_is_only_observed_is_told_of_once_not_at_every_probe() {
     let mut observed = probed();
     observed.mode = Mode::Observe;
