@@ -4,14 +4,9 @@
 //! Decides: that each call of the daemon's probe is made once, in its order, and that what is
 //! refused is told by its operation. Deliberately absent: reading on.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use aws_config::{Region, SdkConfig};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_kinesis::error::{BoxError, ProvideErrorMetadata};
-use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::types::{Shard, ShardIteratorType};
 use tidekeeper_scheduler::{Span, Timestamp};
 
@@ -20,6 +15,7 @@ use super::aws;
 use super::links::{Link, State};
 use crate::clock::Clock;
 use crate::config::{Stream, StreamSource};
+use crate::stream::HttpDate;
 use crate::warehouse::{AssumeRole, assume};
 
 const SESSION_NAME: &str = "tidekeeper-verify";
@@ -230,35 +226,6 @@ where
         operation,
         code: error.code().map(ToOwned::to_owned),
         words: aws::words(error),
-    }
-}
-
-/// Takes the `Date` header out of an answer.
-#[derive(Clone, Debug, Default)]
-struct HttpDate(Arc<Mutex<Option<Timestamp>>>);
-
-impl HttpDate {
-    fn seen(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Intercept for HttpDate {
-    fn name(&self) -> &'static str {
-        "HttpDate"
-    }
-
-    fn read_after_transmit(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let text = context.response().headers().get("date");
-        let date = text.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        let date = date.map(|date| Timestamp::from_micros(date.secs() * 1_000_000));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 //!                                       └─ pace     how long until the next look
 //! ```
 
+mod http_date;
 #[cfg(test)]
 mod lab_tests;
 mod pace;
@@ -40,6 +41,7 @@ use crate::clock::Clock;
 use crate::warehouse::AssumeRole;
 use rounds::Rounds;
 
+pub(crate) use http_date::HttpDate;
 pub(crate) use runs::Runs;
 pub(crate) use tail::READABLE_WITHIN;
 

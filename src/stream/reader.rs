@@ -13,18 +13,15 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_kinesis::config::{
-    ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
-};
-use aws_sdk_kinesis::error::{BoxError, ProvideErrorMetadata, SdkError};
-use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_kinesis::config::StalledStreamProtectionConfig;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use tidekeeper_scheduler::{Span, Timestamp};
 
 use super::skew::Skew;
 use super::tail::{Page, Trip};
-use super::{Fact, Life, Settings};
+use super::{Fact, HttpDate, Life, Settings};
 use crate::clock::Clock;
 use crate::warehouse;
 
@@ -313,34 +310,6 @@ fn written(at: Timestamp) -> DateTime {
 fn read(at: &DateTime) -> Option<Timestamp> {
     let micros = at.as_nanos() / 1_000;
     Some(Timestamp::from_micros(i64::try_from(micros).ok()?))
-}
-
-/// Takes the `Date` header out of one call's answer.
-#[derive(Clone, Debug, Default)]
-struct HttpDate(Arc<Mutex<Option<Timestamp>>>);
-
-impl HttpDate {
-    fn seen(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Intercept for HttpDate {
-    fn name(&self) -> &'static str {
-        "HttpDate"
-    }
-
-    fn read_after_transmit(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let text = context.response().headers().get("date");
-        let date = text.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.as_ref().and_then(read);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
