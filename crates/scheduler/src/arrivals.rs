@@ -137,16 +137,15 @@ impl Scheduler {
             let Some(view) = self.view(child) else {
                 continue;
             };
-            let parents = view.spec.after.iter().map(|id| {
-                let parent = self.view(*self.by_id.get(id)?)?;
-                let told = parent.unjudged.is_none();
-                told.then_some(parent.changed_at)
-            });
-            let mut parents = parents.collect::<Vec<_>>().into_iter();
             let is_current = view.unjudged.is_none()
                 && !view.catching_up
                 && view.data_ts.is_some()
-                && parents.all(|changed| changed.is_some_and(|at| at <= view.read_at));
+                && view.spec.after.iter().all(|id| {
+                    let parent = self.by_id.get(id).and_then(|slot| self.view(*slot));
+                    parent.is_some_and(|parent| {
+                        parent.unjudged.is_none() && parent.changed_at <= view.read_at
+                    })
+                });
             let source = self.source_ts(view);
             if !is_current || source <= view.data_ts {
                 continue;

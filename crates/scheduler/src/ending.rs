@@ -48,11 +48,7 @@ impl Scheduler {
         });
         view.forget_seen(attempt.submitted_at);
         let first = view.data_ts.is_none().then_some(Pressing::First);
-        let pressing = if attempt.catch_up {
-            Some(Pressing::CatchUp)
-        } else {
-            first
-        };
+        let pressing = first.max(attempt.catch_up.then_some(Pressing::CatchUp));
         let (name, index) = (view.spec.id.clone(), view.warehouse);
         if attempt.suspension.is_some() {
             self.notice(Notice::Resumed { view: name.clone() });

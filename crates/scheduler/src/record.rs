@@ -91,9 +91,10 @@ pub struct Read {
     pub bytes: u64,
     /// When the newest of the records arrived.
     pub newest: Option<Timestamp>,
-    /// Records that were left between what it read and the end of the stream.
+    /// Records that were left between what it read and the end of the stream, over all shards.
     pub behind: Option<u64>,
-    /// Why records were skipped: the most frequent reason, in the warehouse's words.
+    /// Why records were skipped: the most frequent reason, in the warehouse's words, with what
+    /// finds one of the records.
     pub reason: Option<Arc<str>>,
 }
 
